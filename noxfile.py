@@ -1,0 +1,105 @@
+"""What people type: `nox -s build-5090`, `nox -s plan -- --json`. A session spawns one verb of `python -m scripts`."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import nox
+
+# Sessions run in the environment that nox is installed in (README): nothing is installed twice, and they start at once.
+nox.options.default_venv_backend = "none"
+nox.options.sessions = ["plan"]
+
+ROOT = Path(__file__).parent
+TARGETS = tomllib.loads((ROOT / "matrix.toml").read_text("utf-8"))["targets"]
+
+
+def run(session: nox.Session, *command: str) -> None:
+    """Run a command and end nox with its exit code: nox alone would turn every one (rejected, undecided …) into 1."""
+    # Ctrl-C reaches the child as well, which tidies up and ends with 130; nox waits for that.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    restore = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731
+    try:
+        session.debug(" ".join(command))
+        code = subprocess.Popen(command, cwd=ROOT, preexec_fn=restore).wait()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if code:
+        sys.exit(code)
+
+
+def verb(session: nox.Session, *arguments: str) -> None:
+    """Run one verb with what was given after `--`."""
+    run(session, sys.executable, "-m", "scripts", *arguments, *session.posargs)
+
+
+def tool(session: nox.Session, *arguments: str) -> None:
+    """Run a Python tool of the development environment."""
+    run(session, sys.executable, "-m", *arguments)
+
+
+def add(name: str, summary: str, *arguments: str) -> None:
+    """Add a session that is one verb."""
+
+    def run_verb(session: nox.Session) -> None:
+        verb(session, *arguments)
+
+    run_verb.__doc__ = summary
+    nox.session(name=name)(run_verb)
+
+
+for _id, _target in TARGETS.items():
+    add(f"build-{_id}", f"Build, test and tag the images for {_target['name']}", "publish", "--target", _id)
+add("plan", "Show the cells of the matrix (--json and --bake for machines)", "plan")
+add("lock", "Resolve every input anew (--check: only compare, without a network)", "lock")
+add("fetch", "Bring every locked input into the cache", "fetch")
+add("smoke", "Build and smoke-test cells, without tagging", "smoke")
+add("verdict", "Show what was decided of each candidate, and why", "verdict")
+add("reproduce", "Build cells again from nothing and compare: reproduce -- vllm-cpu", "reproduce")
+add("engine", "Start, stop or show the Docker Engine: engine -- up|down|status", "engine")
+add("clean", "Free everything that no tag needs", "clean")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, types, Dockerfiles, workflows, and that the locks fit the matrix"""
+    tool(session, "ruff", "check", ".")
+    tool(session, "ruff", "format", "--check", ".")
+    tool(session, "mypy")
+    for script in sorted(ROOT.glob("images/*/smoke.py")):  # one by one: each is a program of the same name
+        tool(session, "mypy", str(script))
+    programs = Path(sys.executable).parent
+    run(session, str(programs / "shellcheck"), "scripts/build/install-wheels", ".ci/run")
+    run(session, str(programs / "hadolint"), *sorted(map(str, ROOT.glob("images/*/Dockerfile"))))
+    workflows = sorted(map(str, ROOT.glob(".github/workflows/*.yml")))
+    run(session, str(programs / "check-jsonschema"), "--builtin-schema", "vendor.github-workflows", *workflows)
+    run(session, str(programs / "zizmor"), "--offline", "--quiet", *workflows)
+    verb(session, "lock", "--check")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Unit tests: seconds, no network, no processes"""
+    tool(session, "pytest", "tests/unit", *session.posargs)
+
+
+@nox.session
+def integration(session: nox.Session) -> None:
+    """Integration tests: a real engine, real containers and a real registry (minutes)"""
+    tool(session, "pytest", "tests/integration", *session.posargs)
+
+
+@nox.session
+def benchmark(session: nox.Session) -> None:
+    """Compare a build, and a run with nothing to do, with the raw docker buildx command (minutes)"""
+    tool(session, "tests.benchmarks.overhead", *session.posargs)
+
+
+@nox.session
+def reference(session: nox.Session) -> None:
+    """Compute the float64 reference of the smoke model anew (needs torch and transformers)"""
+    tool(session, "scripts.smoke.reference", *session.posargs)

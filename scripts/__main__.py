@@ -1,0 +1,84 @@
+"""The command line: `python -m scripts VERB`. Verbs are the pipeline's stages; nox's sessions call these."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from scripts import verbs
+from scripts.console import log, note
+from scripts.errors import ExitCode, HallmarkError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb and return the process's exit code (see `ExitCode`). Only a bug shows a traceback."""
+    options = make_parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return int(options.run(ROOT, options))
+    except HallmarkError as error:
+        for problem in error.problems:
+            log.print(f"error: {problem}", style="red", markup=False)
+        return error.exit_code
+    except KeyboardInterrupt:
+        note("interrupted: what was finished is kept; the same command goes on from there")
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has gone, and needs no message about it
+        return ExitCode.INTERRUPTED
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The verbs and their options. A usage mistake ends with exit code 2, as argparse does by itself."""
+    parser = argparse.ArgumentParser(prog="python -m scripts", description=sys.modules["scripts"].__doc__)
+    parsers = parser.add_subparsers(required=True, metavar="VERB")
+
+    def add(name: str, run: verbs.Verb, summary: str) -> argparse.ArgumentParser:
+        verb = parsers.add_parser(name, help=summary, description=summary)
+        verb.set_defaults(run=run)
+        return verb
+
+    plan = add("plan", verbs.plan, "show the cells of the matrix")
+    form = plan.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="for CI: an object whose `include` is a job matrix")
+    form.add_argument("--bake", action="store_true", help="a docker-bake file (JSON)")
+    lock = add("lock", verbs.lock, "resolve every input anew and write the lock files")
+    lock.add_argument(
+        "--check", action="store_true", help="only tell whether the locks fit the matrix; needs no network"
+    )
+    fetch = add("fetch", verbs.fetch, "bring every locked input into the cache")
+    build = add("build", verbs.build, "build the candidates")
+    smoke = add("smoke", verbs.smoke, "build, then test each candidate in a locked-down container on its target")
+    publish = add("publish", verbs.publish, "build, smoke-test, and tag what was accepted: the whole pipeline")
+    verdict = add("verdict", verbs.verdict, "show what was decided of each candidate, and why")
+    reproduce = add(
+        "reproduce", verbs.reproduce, "build cells again from nothing and compare them with their first build"
+    )
+    for verb in (plan, fetch, build, smoke, publish, verdict, reproduce):
+        _add_selection(verb)
+    engine = add("engine", verbs.engine, "start, stop or show the Docker Engine that is used")
+    engine.add_argument("action", choices=["up", "down", "status"])
+    clean = add("clean", verbs.clean, "free everything that no tag needs")
+    clean.add_argument("--cache", action="store_true", help="also empty the cache of inputs, which all checkouts share")
+    return parser
+
+
+def _add_selection(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("patterns", nargs="*", metavar="CELL", help="shell patterns over cell ids, such as 'vllm-*'")
+    verb.add_argument("--image", action="append", default=[], help="only this image (may be repeated)")
+    verb.add_argument("--cuda", action="append", default=[], help="only this CUDA line, or `cpu`")
+    verb.add_argument("--target", action="append", default=[], help="only this target")
+    verb.add_argument("--recipe", action="append", default=[], help="only this recipe")
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""build: locked inputs become OCI layouts, without a network and the same every time."""

@@ -1,0 +1,107 @@
+"""From planned cells and their locks to build steps, each known by a content id before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from scripts.files import content_id, sha256_file
+from scripts.lock import Lock, image_slot, read_slot, recipe_slot, tools_slot
+from scripts.matrix import Image, Matrix
+from scripts.model import LockedFile
+from scripts.plan import PlannedCell
+
+FORMAT = 1  # raised when the way in which inputs are laid out changes what comes out of the same inputs
+INSTALLER = Path(__file__).with_name("install-wheels")
+_NOT_CONTEXT = {"image.toml", "smoke.py", "README.md"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One image to build. `name` is a cell's id, or the image's own where it is built in no cells.
+
+    `build_id` hashes all that goes in: smoke tests, manuals and this program's other files are not part of it.
+    """
+
+    name: str
+    image: Image
+    parent: Step | None
+    files: tuple[LockedFile, ...]
+    tools: tuple[LockedFile, ...]
+    epoch: int
+    labels: dict[str, str]
+    build_id: str = field(default="", compare=False)
+
+    @property
+    def inputs(self) -> tuple[LockedFile, ...]:
+        """Everything to fetch for this step alone."""
+        return (*self.files, *self.tools)
+
+
+def make_steps(matrix: Matrix, plan: Sequence[PlannedCell]) -> list[Step]:
+    """The steps of these cells, parents first, each once. Raises ConfigError for a missing or stale lock."""
+    uv = tuple(file for file in read_slot(matrix.root, tools_slot(matrix)).files if file.kind == "wheel")
+    steps: dict[str, Step] = {}
+    for planned in plan:
+        parent: Step | None = None
+        for image in reversed(planned.parents):
+            if image.name not in steps:
+                steps[image.name] = _image_step(matrix, image, parent)
+            parent = steps[image.name]
+        steps[planned.cell.id] = _cell_step(matrix, planned, parent, uv)
+    return list(steps.values())
+
+
+def list_context(image: Image) -> list[Path]:
+    """The files of an image's folder that its build sees, in order."""
+    return [
+        path
+        for path in sorted(image.folder.rglob("*"))
+        if path.is_file() and path.name not in _NOT_CONTEXT and path.relative_to(image.folder).parts[0] != "lock"
+    ]
+
+
+def _image_step(matrix: Matrix, image: Image, parent: Step | None) -> Step:
+    lock = read_slot(matrix.root, image_slot(matrix, image))
+    return _identify(image.name, image, parent, lock, (), {"org.opencontainers.image.version": image.version})
+
+
+def _cell_step(matrix: Matrix, planned: PlannedCell, parent: Step | None, uv: tuple[LockedFile, ...]) -> Step:
+    cell, recipe = planned.cell, planned.recipe
+    if recipe is None:
+        raise ValueError(planned.gap)  # `require_buildable` comes first
+    lock = read_slot(matrix.root, recipe_slot(matrix, planned.image, (cell.recipe, cell.line)))
+    labels = {
+        "org.opencontainers.image.version": recipe.version,
+        "org.opencontainers.image.revision": recipe.revision,
+        "io.hallmark.cell": cell.id,
+        "io.hallmark.target": cell.target.name,
+    }
+    if cell.cuda:
+        labels |= {"io.hallmark.cuda": cell.cuda.id, "io.hallmark.driver": cell.cuda.driver}
+    return _identify(cell.id, planned.image, parent, lock, uv, labels)
+
+
+def _identify(
+    name: str, image: Image, parent: Step | None, lock: Lock, tools: tuple[LockedFile, ...], labels: dict[str, str]
+) -> Step:
+    epoch = max(lock.epoch, parent.epoch if parent else 0)
+    labels = labels | {
+        "org.opencontainers.image.title": image.name,
+        "org.opencontainers.image.description": image.summary,
+        "org.opencontainers.image.source": image.source,
+        "org.opencontainers.image.licenses": image.licenses,
+    }
+    identity = {
+        "format": FORMAT,
+        "name": name,
+        "files": [[file.file, file.sha256] for file in lock.files],
+        "tools": [[file.file, file.sha256] for file in tools],
+        "installer": sha256_file(INSTALLER) if tools else None,
+        "context": {p.relative_to(image.folder).as_posix(): sha256_file(p) for p in list_context(image)},
+        "labels": labels,
+        "epoch": epoch,
+        "parent": parent.build_id if parent else None,
+    }
+    return Step(name, image, parent, lock.files, tools, epoch, labels, content_id(identity))

@@ -1,0 +1,86 @@
+"""A Docker Engine that images are built and smoke-tested in: the SDK for containers, the CLI for builds."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import docker
+from docker.errors import DockerException
+
+from scripts.errors import Undecided
+from scripts.files import naming_disk_full
+
+API_TIMEOUT_S = 600  # unpacking a 10 GB image happens within one request
+
+
+@dataclass(frozen=True)
+class Engine:
+    """`host` is the engine's address, `embedded` whether it is ours alone; `environment` is what its CLI needs."""
+
+    host: str
+    embedded: bool
+    version: str
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def client(self) -> docker.DockerClient:
+        """The SDK's client. Raises Undecided where the engine no longer answers."""
+        try:
+            return docker.DockerClient(base_url=self.host, timeout=API_TIMEOUT_S)
+        except DockerException as error:
+            raise Undecided(f"the engine does not answer: {error}", self.host, "nox -s engine -- up") from error
+
+    @cached_property
+    def data_root(self) -> Path:
+        """Where the engine keeps images, if that is on this machine; else this machine's root."""
+        folder = Path(str(self.client.info().get("DockerRootDir", "/")))
+        return folder if folder.is_dir() else Path("/")
+
+    def spawn(self, arguments: list[str], log: Path, on_line: Callable[[str], None]) -> int:
+        """Run the docker CLI, write what it prints to a file and hand it on line by line; returns the exit code.
+
+        The child ends with us: an interrupted build must not go on in the background.
+        """
+        command = ["docker", *arguments]
+        with log.open("w", encoding="utf-8") as copy, naming_disk_full(log):
+            process = subprocess.Popen(
+                command,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                encoding="utf-8",
+                errors="replace",
+            )
+            assert process.stdout is not None
+            try:
+                for line in process.stdout:
+                    copy.write(line)
+                    on_line(line.rstrip())
+                return process.wait()
+            finally:
+                if process.poll() is None:
+                    process.terminate()
+                    process.wait()
+
+    def query(self, arguments: list[str]) -> str:
+        """Run the docker CLI and return what it printed. Raises Undecided where it fails."""
+        run = subprocess.run(
+            ["docker", *arguments], env=self._environment(), capture_output=True, text=True, check=False, timeout=600
+        )
+        if run.returncode != 0:
+            raise Undecided(run.stderr.strip(), f"docker {arguments[0]}", "nox -s engine -- status")
+        return run.stdout
+
+    def prune_build_cache(self) -> None:
+        """Empty BuildKit's cache, if the engine is ours alone: a host's cache is its owner's."""
+        if self.embedded:
+            self.query(["builder", "prune", "--all", "--force"])
+
+    def _environment(self) -> dict[str, str]:
+        return os.environ | dict(self.environment) | {"DOCKER_HOST": self.host}

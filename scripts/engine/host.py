@@ -1,0 +1,44 @@
+"""The Docker Engine that the host already has: is it good enough?"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import docker
+from docker.errors import DockerException
+
+from scripts.engine.engine import Engine
+
+# Engine 26.0 is the first with BuildKit 0.13, which `rewrite-timestamp` and building from scratch need. Debian's builds
+# of the engine do not say which BuildKit they hold, so the engine's own version is asked.
+MINIMUM = (26, 0)
+CONTAINERD = "io.containerd.snapshotter.v1"
+
+
+def probe_host() -> tuple[Engine | None, str]:
+    """The host's engine, or why it will not do: none answers, too old, another image store, or a CLI without buildx."""
+    host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    try:
+        client = docker.DockerClient(base_url=host, timeout=10)
+        version = str(client.version()["Version"])
+        status = dict(client.info().get("DriverStatus") or [])
+    except (DockerException, OSError):
+        return None, f"no Docker Engine answers at {host}"
+    if why := find_shortcoming(version, status.get("driver-type", "")):
+        return None, why
+    try:
+        subprocess.run(["docker", "buildx", "version"], capture_output=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return None, "`docker buildx` does not answer"
+    return Engine(host=host, embedded=False, version=version), ""
+
+
+def find_shortcoming(version: str, driver_type: str) -> str:
+    """Why an engine of this version and image store cannot build our images, or nothing."""
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    if numbers < MINIMUM:
+        return f"Docker Engine {version} is too old (its BuildKit is older than 0.13): {MINIMUM[0]} or newer is needed"
+    if driver_type != CONTAINERD:
+        return f"Docker Engine {version} does not use the containerd image store"
+    return ""

@@ -1,0 +1,108 @@
+"""One file into the cache: resumed where it was interrupted, accepted by its hash and by nothing else."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import requests
+
+from scripts.errors import Undecided
+from scripts.fetch.cache import Cache
+from scripts.fetch.sources import Sources
+from scripts.files import CHUNK, naming_disk_full
+from scripts.model import LockedFile
+
+ATTEMPTS = 5
+TIMEOUT_S = (10, 60)  # to connect, and between two reads
+
+Advance = Callable[[int], None]  # told the number of bytes that the file now has
+
+
+def download(session: requests.Session, file: LockedFile, cache: Cache, sources: Sources, advance: Advance) -> None:
+    """Bring one file into the cache. Raises Undecided that lists every place tried and what each one answered."""
+    tried: list[str] = []
+    with cache.claim(file.sha256):
+        if cache.holds(file):
+            advance(file.size)
+            return
+        for url in sources.urls(file):
+            if _try_url(session, url, file, cache, advance, tried):
+                return
+        for path in sources.paths(file):
+            if _try_path(path, file, cache, advance, tried):
+                return
+    if file.kind == "wheel" and sources.index_fault:
+        tried.append(f"the package index: {sources.index_fault}")
+    places = "".join(f"\n    {line}" for line in tried) or "\n    no address and no folder is known for it"
+    raise Undecided(
+        f"could not be fetched ({file.size} bytes, SHA-256 {file.sha256}); tried:{places}",
+        file.file,
+        "run the same command again to resume; if it is gone upstream: `nox -s lock`, or put the file into a folder "
+        "named in HALLMARK_WHEELS",
+    )
+
+
+def _try_url(
+    session: requests.Session, url: str, file: LockedFile, cache: Cache, advance: Advance, tried: list[str]
+) -> bool:
+    part = cache.part(file.sha256)
+    for attempt in range(ATTEMPTS):
+        time.sleep(attempt)
+        before = _size(part)
+        try:
+            _transfer(session, url, part, file.size, advance)
+        except requests.RequestException as error:
+            answer = error.response
+            tried.append(f"{url}: {f'HTTP {answer.status_code}' if answer is not None else _reason(error)}")
+            busy = answer is not None and (answer.status_code == 429 or answer.status_code >= 500)
+            # An attempt that brought bytes is worth another; a host that is not there is not.
+            if not busy and _size(part) <= before:
+                return False
+        else:
+            return _accept(url, file, cache, tried)
+    return False
+
+
+def _transfer(session: requests.Session, url: str, part: Path, size: int, advance: Advance) -> None:
+    """Append to the part what it lacks of the address's bytes; a server that ignores ranges starts it over."""
+    have = _size(part) if _size(part) < size else 0
+    # Hashes are over the bytes as published: no transparent decompression.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    with session.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as answer:
+        answer.raise_for_status()
+        have = have if answer.status_code == requests.codes.partial else 0
+        with naming_disk_full(part), part.open("ab" if have else "wb") as stream:
+            for chunk in answer.iter_content(CHUNK):
+                stream.write(chunk)
+                have += len(chunk)
+                advance(min(have, size))
+                if have > size:
+                    return  # longer than locked: the hash will say so, and an endless answer must end
+    if have < size:
+        raise requests.exceptions.ChunkedEncodingError(f"ended after {have} of {size} bytes")
+
+
+def _try_path(path: Path, file: LockedFile, cache: Cache, advance: Advance, tried: list[str]) -> bool:
+    part = cache.part(file.sha256)
+    with naming_disk_full(part):
+        shutil.copyfile(path, part)
+    advance(file.size)
+    return _accept(str(path), file, cache, tried)
+
+
+def _accept(place: str, file: LockedFile, cache: Cache, tried: list[str]) -> bool:
+    found = cache.accept(file.sha256)
+    if found != file.sha256:
+        tried.append(f"{place}: expected SHA-256 {file.sha256}, found {found}")
+    return found == file.sha256
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
+def _reason(error: requests.RequestException) -> str:
+    return str(error) if isinstance(error, requests.exceptions.ChunkedEncodingError) else type(error).__name__

@@ -1,0 +1,71 @@
+"""Where this site may have a locked file: addresses and folders, in the order in which they are tried."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from scripts.errors import HallmarkError
+from scripts.lock.wheels import resolve_wheels
+from scripts.matrix import Platform
+from scripts.model import LockedFile
+from scripts.site import PipSettings, Site, read_apt_mirrors, read_pip_settings
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The site as fetch sees it. `wheel_urls` maps file names to the addresses that the site's index gave."""
+
+    apt_roots: tuple[str, ...] = ()
+    wheel_urls: Mapping[str, str] = field(default_factory=dict)
+    index_fault: str = ""
+    mirrors: tuple[str, ...] = ()
+    folders: tuple[Path, ...] = ()
+
+    def urls(self, file: LockedFile) -> list[str]:
+        """Addresses to try in turn: the site's own index, the upstream address, then the mirrors."""
+        found = [f"{root}/{file.path}" for root in self.apt_roots if file.path]
+        if file.file in self.wheel_urls:
+            found.append(self.wheel_urls[file.file])
+        if file.url:
+            found.append(file.url)
+        return found + [f"{mirror}/{file.path or file.file}" for mirror in self.mirrors]
+
+    def paths(self, file: LockedFile) -> list[Path]:
+        """Local files of that name, tried when no address had the bytes."""
+        return [path for folder in self.folders if (path := folder / file.file).is_file()]
+
+
+def find_sources(site: Site, platform: Platform, missing: Sequence[LockedFile]) -> Sources:
+    """Ask apt's and pip's configuration, and the index for the addresses of the wheels that are missing."""
+    wheels = [file for file in missing if file.kind == "wheel"]
+    pip = read_pip_settings() if wheels else PipSettings()
+    urls, fault = _ask_index(pip, platform, [wheel for wheel in wheels if not wheel.url])
+    packages = len(wheels) < len(missing)
+    return Sources(
+        apt_roots=tuple(dict.fromkeys(read_apt_mirrors().values())) if packages else (),
+        wheel_urls=urls,
+        index_fault=fault,
+        mirrors=site.mirrors,
+        folders=(*site.wheels, *pip.folders),
+    )
+
+
+def _ask_index(pip: PipSettings, platform: Platform, wheels: Sequence[LockedFile]) -> tuple[dict[str, str], str]:
+    """The addresses of wheels as the site's index gives them, and what the index said if it failed."""
+    urls: dict[str, str] = {}
+    fault = ""
+    waiting = {(wheel.name, wheel.version) for wheel in wheels}
+    while waiting:
+        # One solution holds one version of a name, so several images' pins of it are asked for in turn.
+        batch = dict(sorted(waiting))
+        waiting -= set(batch.items())
+        try:
+            pins = [f"{name}=={version}" for name, version in batch.items()]
+            found = resolve_wheels(pins, (), platform, pip, with_dependencies=False)
+        except HallmarkError as error:  # no index at all is one kind of site: mirrors and folders may have the files
+            fault = str(error)
+            continue
+        urls.update({wheel.file: wheel.url for wheel in found if wheel.url.startswith("http")})
+    return urls, fault

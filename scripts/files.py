@@ -1,0 +1,99 @@
+"""Files that are never half-written, hashes, and the canonical JSON that build identities are made of."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from scripts.errors import Undecided
+
+CHUNK = 1 << 20
+
+
+def sha256_file(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def canonical_json(value: Any) -> bytes:
+    """The one byte form of a JSON value: sorted keys, no spaces, UTF-8. Hashes of content are taken over this."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def content_id(value: Any) -> str:
+    """The SHA-256 of a value's canonical JSON, in hexadecimal."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that readers see the old bytes or the new, never a part. Raises Undecided on a full disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with naming_disk_full(path):
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            Path(temporary).chmod(0o644)  # mkstemp makes it private; evidence and locks are for everyone to read
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as indented JSON, atomically."""
+    write_atomic(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+@contextmanager
+def naming_disk_full(path: Path) -> Iterator[None]:
+    """Turn "no space left" and "quota exceeded" into an Undecided that names the place and how much is free."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise Undecided(
+            f"the disk is full ({format_size(free_bytes(path))} left)",
+            str(path.parent),
+            "free some space (`nox -s clean` removes what no tag needs), then run the same command again",
+        ) from error
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes free on the file system that holds `path`, or would hold it once made."""
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+def format_size(size: float) -> str:
+    """A size in bytes for people: `0 B`, `12.0 MB`, `4.98 GB` (powers of ten)."""
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.2f} GB"
+
+
+def link_or_copy(source: Path, destination: Path) -> None:
+    """Give a file a second name without its bytes being written again, where the file system can."""
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, destination)
+    except FileExistsError:
+        return
+    except OSError:  # another file system, or one without hard links
+        with naming_disk_full(destination):
+            shutil.copyfile(source, destination)

@@ -1,0 +1,73 @@
+"""Resolving every slot anew. This is the part of `lock` that needs the network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from scripts.console import step
+from scripts.errors import ConfigError
+from scripts.lock.debian import close_over, lock_stanza, read_archive
+from scripts.lock.lockfile import Lock, read_lock, write_lock
+from scripts.lock.slots import RecipeKey, Slot, image_slot, recipe_slot, tools_slot
+from scripts.lock.wheels import FoundWheel, lock_wheels, resolve_wheels
+from scripts.matrix import Image, Matrix
+from scripts.model import LockedFile
+from scripts.site import PipSettings
+
+
+def update_tools(matrix: Matrix, pip: PipSettings) -> bool:
+    """Lock the embedded engine's packages (themselves alone: they are unpacked, not installed) and uv."""
+    slot = tools_slot(matrix)
+    with step("matrix", "lock"):
+        files: list[LockedFile] = []
+        epoch = 0
+        for suite, names in matrix.tools.packages.items():
+            archive = read_archive([suite])
+            missing = sorted(set(names) - set(archive.packages))
+            if missing:
+                raise ConfigError(f"no package {', '.join(missing)} in {suite}", "matrix.toml: [tools]")
+            files += [lock_stanza(archive.packages[name]) for name in sorted(names)]
+            epoch = max(epoch, archive.epoch)
+        found = resolve_wheels([f"uv=={matrix.tools.uv}"], (), matrix.platform, pip, with_dependencies=False)
+        files += lock_wheels(found, ())
+        return _store(matrix.root, slot, Lock(slot.config_id, max(epoch, _newest(found)), tuple(files)))
+
+
+def update_image(matrix: Matrix, image: Image) -> bool:
+    """Lock the Debian packages of an image without cells: what it asks for, and a system that dpkg can configure."""
+    slot = image_slot(matrix, image)
+    with step(image.name, "lock"):
+        archive = read_archive(matrix.platform.suites)
+        files = [lock_stanza(stanza) for stanza in close_over(archive, image.packages, with_essential=True)]
+        return _store(matrix.root, slot, Lock(slot.config_id, archive.epoch, tuple(files)))
+
+
+def update_recipe(matrix: Matrix, image: Image, key: RecipeKey, pip: PipSettings, upstream: Sequence[Path]) -> bool:
+    """Lock the wheels of a recipe; `upstream` are folders that hold the wheels of no index."""
+    slot, recipe = recipe_slot(matrix, image, key), image.recipes[key]
+    with step(f"{image.name} {' '.join(key)}", "lock"):
+        found = resolve_wheels(recipe.requirements, recipe.absent, matrix.platform, pip, upstream)
+        files = tuple(lock_wheels(found, recipe.upstream))
+        return _store(matrix.root, slot, Lock(slot.config_id, _newest(found), files))
+
+
+def _newest(found: Sequence[FoundWheel]) -> int:
+    return max(wheel.uploaded for wheel in found)
+
+
+def _store(root: Path, slot: Slot, lock: Lock) -> bool:
+    """Write a lock unless it names the same bytes as the one there: then only its configuration may have moved."""
+    path = root / slot.place
+    try:
+        known = read_lock(path, slot.place)
+    except ConfigError:
+        write_lock(path, lock)
+        return True
+    if not known.same_bytes(lock):
+        write_lock(path, lock)
+        return True
+    if known.config != lock.config:
+        write_lock(path, Lock(lock.config, known.epoch, known.files))
+        return True
+    return False

@@ -1,0 +1,18 @@
+"""What is to be built: `matrix.toml` and `images/*/image.toml`, read into frozen types with every mistake at once."""
+
+from scripts.matrix.cells import make_cells
+from scripts.matrix.load import load_matrix
+from scripts.matrix.types import Exclusion, Image, Matrix, Platform, Recipe, Smoke, Tools, Upstream
+
+__all__ = [
+    "Exclusion",
+    "Image",
+    "Matrix",
+    "Platform",
+    "Recipe",
+    "Smoke",
+    "Tools",
+    "Upstream",
+    "load_matrix",
+    "make_cells",
+]

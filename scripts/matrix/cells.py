@@ -1,0 +1,51 @@
+"""From axes to cells: the product of images, CUDA lines, targets and recipes, less the exclusions."""
+
+from __future__ import annotations
+
+from scripts.errors import Problem
+from scripts.matrix.types import Exclusion, Matrix
+from scripts.model import Cell
+
+
+def make_cells(matrix: Matrix) -> list[Cell]:
+    """The cells that are to be built, in the order of the matrix: target by target, then CUDA line, image, recipe."""
+    return [cell for cell in _product(matrix) if not any(_matches(e, cell) for e in matrix.exclusions)]
+
+
+def find_idle_exclusions(matrix: Matrix) -> list[Problem]:
+    """Exclusions that match no cell: a misspelt one would otherwise exclude nothing in silence."""
+    cells = _product(matrix)
+    return [
+        Problem(
+            f"excludes no cell ({_describe(exclusion)})",
+            f"matrix.toml: [exclude.{number}]",
+            "correct its fields, or delete it",
+        )
+        for number, exclusion in enumerate(matrix.exclusions, 1)
+        if not any(_matches(exclusion, cell) for cell in cells)
+    ]
+
+
+def _product(matrix: Matrix) -> list[Cell]:
+    return [
+        Cell(image.name, target, cuda, recipe)
+        for target in matrix.targets.values()
+        for cuda in (matrix.cuda.values() if target.has_gpu else [None])
+        for image in matrix.images.values()
+        if image.cells
+        for recipe in matrix.recipes
+    ]
+
+
+def _matches(exclusion: Exclusion, cell: Cell) -> bool:
+    return (
+        exclusion.image in ("", cell.image)
+        and exclusion.cuda in ("", cell.line)
+        and exclusion.target in ("", cell.target.id)
+        and exclusion.recipe in ("", cell.recipe)
+    )
+
+
+def _describe(exclusion: Exclusion) -> str:
+    fields = {key: getattr(exclusion, key) for key in ("image", "cuda", "target", "recipe")}
+    return ", ".join(f"{key} = {value}" for key, value in fields.items() if value)

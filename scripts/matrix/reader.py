@@ -1,0 +1,115 @@
+"""A table of TOML read key by key: each mistake is noted with its place, and reading goes on to find the others."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from scripts.errors import ConfigError, Problem
+
+
+def parse_toml(path: Path, place: str) -> dict[str, Any]:
+    """A TOML file as plain values. Raises ConfigError where it is missing, not UTF-8 or not TOML."""
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ConfigError("the file is missing", place, "run this in a checkout of the project") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(str(error), place, "mend the file") from error
+
+
+class Table:
+    """One table being read. A key that is wrong or missing is noted in `problems` and reads as its empty value."""
+
+    def __init__(self, values: object, place: str, problems: list[Problem], key: str = "") -> None:
+        self.place = place
+        self.problems = problems
+        self._path = key
+        self._read: set[str] = set()
+        self._values: Mapping[str, Any] = {}
+        if isinstance(values, dict):
+            self._values = values
+        else:
+            self.note(f"expected a table, found {_kind(values)}")
+
+    def note(self, cause: str, key: str = "", next_step: str = "") -> None:
+        """Record a problem at one of this table's keys."""
+        path = ".".join(part for part in (self._path, key) if part)
+        self.problems.append(Problem(cause, f"{self.place}: [{path}]" if path else self.place, next_step))
+
+    def string(self, key: str, default: str | None = None) -> str:
+        value = self._take(key, str, default)
+        if value == "" and default != "":
+            self.note("must not be empty", key)
+        return str(value or "")
+
+    def number(self, key: str, default: int | None = None) -> int:
+        value = self._take(key, int, default)
+        if value is not None and value < 0:
+            self.note("must not be negative", key)
+        return int(value or 0)
+
+    def flag(self, key: str, default: bool) -> bool:
+        return bool(self._take(key, bool, default))
+
+    def strings(self, key: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
+        value = self._take(key, list, default)
+        if value is None or value is default:
+            return default or ()
+        if not value or not all(isinstance(item, str) and item for item in value):
+            self.note("expected a list of strings, with at least one", key)
+            return ()
+        for item in sorted({item for item in value if value.count(item) > 1}):
+            self.note(f"`{item}` stands twice", key)
+        return tuple(value)
+
+    def table(self, key: str) -> Table:
+        return Table(self._take(key, dict, {}), self.place, self.problems, self._join(key))
+
+    def tables(self, key: str) -> list[Table]:
+        """An array of tables, `[[key]]`; missing reads as none."""
+        value = self._take(key, list, [])
+        return [Table(item, self.place, self.problems, f"{self._join(key)}.{n}") for n, item in enumerate(value, 1)]
+
+    def names(self) -> list[str]:
+        """This table's own keys, each of which the caller is about to read."""
+        return list(self._values)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._values
+
+    def finish(self) -> None:
+        """Note every key that nobody read, with the nearest one that would have been."""
+        for key in self._values:
+            if key in self._read:
+                continue
+            near = difflib.get_close_matches(key, sorted(self._read), n=1)
+            hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(sorted(self._read)) or 'nothing'}"
+            self.note(f"unknown key `{key}`", next_step=hint)
+
+    def _take(self, key: str, kind: type, default: Any) -> Any:
+        self._read.add(key)
+        if key not in self._values:
+            if default is None:
+                self.note(f"missing key `{key}`")
+            return default
+        value = self._values[key]
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            self.note(f"expected {_NAMES[kind]}, found {_kind(value)}", key)
+            return [] if kind is list else {} if kind is dict else default
+        return value
+
+    def _join(self, key: str) -> str:
+        shown = key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else f'"{key}"'
+        return f"{self._path}.{shown}" if self._path else shown
+
+
+_NAMES = {str: "a string", int: "a whole number", bool: "true or false", list: "a list", dict: "a table"}
+
+
+def _kind(value: object) -> str:
+    return _NAMES.get(type(value), type(value).__name__)

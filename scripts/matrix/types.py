@@ -1,0 +1,98 @@
+"""The matrix and the images as read: no defaults are left to fill in, and every name that refers has been resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from scripts.model import CudaLine, Target
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """A wheel that no package index carries: its file name, SHA-256, size in bytes, and address."""
+
+    file: str
+    sha256: str
+    size: int
+    url: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one image is obtained for one CUDA line: upstream's names for it, and what the lock resolves."""
+
+    version: str
+    revision: str
+    requirements: tuple[str, ...]
+    absent: tuple[str, ...] = ()
+    upstream: tuple[Upstream, ...] = ()
+
+
+@dataclass(frozen=True)
+class Smoke:
+    """What a candidate must pass, and the bounds of its container: seconds and GiB."""
+
+    checks: tuple[str, ...]
+    timeout_s: int
+    memory_gib: int
+
+
+@dataclass(frozen=True)
+class Image:
+    """One folder of `images/`. `cells` is false for an image that others stand on and that is never tagged."""
+
+    name: str
+    folder: Path
+    summary: str
+    source: str
+    licenses: str
+    cells: bool
+    parent: str
+    version: str
+    packages: tuple[str, ...]
+    recipes: Mapping[tuple[str, str], Recipe] = field(default_factory=dict)
+    smoke: Smoke | None = None
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """Cells that are not built, and why. An empty field matches everything."""
+
+    reason: str
+    image: str = ""
+    cuda: str = ""
+    target: str = ""
+    recipe: str = ""
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What wheels and packages are chosen for."""
+
+    python: str
+    glibc: str
+    suites: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What builds: uv's version, and Debian packages by suite."""
+
+    uv: str
+    packages: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Everything that `matrix.toml` and `images/*/image.toml` say."""
+
+    root: Path
+    recipes: tuple[str, ...]
+    cuda: Mapping[str, CudaLine]
+    targets: Mapping[str, Target]
+    exclusions: tuple[Exclusion, ...]
+    platform: Platform
+    tools: Tools
+    images: Mapping[str, Image]

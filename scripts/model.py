@@ -1,0 +1,110 @@
+"""The nouns that stages hand to one another: frozen, and free of behaviour beyond naming themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+@dataclass(frozen=True)
+class CudaLine:
+    """A CUDA release line, such as 12.8: the toolkit built with, and the Linux driver that it needs at least."""
+
+    id: str
+    toolkit: str
+    driver: str
+
+    @property
+    def slug(self) -> str:
+        """The line as wheels and tags spell it: `cu128`."""
+        return "cu" + self.id.replace(".", "")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A GPU model that images are built for, or `cpu`; `compute` is empty where there is no CUDA, memory is in GiB."""
+
+    id: str
+    name: str
+    recipe: str
+    compute: str = ""
+    driver: str = ""
+    memory: int = 0
+
+    @property
+    def has_gpu(self) -> bool:
+        return bool(self.compute)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One image for one CUDA line and target, obtained by one recipe: the unit that is built, judged and tagged."""
+
+    image: str
+    target: Target
+    cuda: CudaLine | None
+    recipe: str
+
+    @property
+    def variant(self) -> str:
+        """The id without its image: `cu128-5090`, `cu128-5090-wheel`, `cpu`."""
+        parts = [self.cuda.slug] if self.cuda else []
+        parts.append(self.target.id)
+        if self.recipe != self.target.recipe:
+            parts.append(self.recipe)
+        return "-".join(parts)
+
+    @property
+    def id(self) -> str:
+        """Selector, log heading, name of the evidence and table row; composed here, never parsed back."""
+        return f"{self.image}-{self.variant}"
+
+    @property
+    def line(self) -> str:
+        """The CUDA line's id, or `cpu`: the key of the cell's inputs under its recipe."""
+        return self.cuda.id if self.cuda else "cpu"
+
+
+@dataclass(frozen=True)
+class LockedFile:
+    """One input, named by its bytes. `url` is set for upstream sources alone: an index is the site's business.
+
+    `path` is the place under a Debian archive's root (`pool/main/…`) and empty for anything else.
+    """
+
+    kind: str
+    name: str
+    version: str
+    file: str
+    sha256: str
+    size: int
+    url: str = ""
+    path: str = ""
+
+
+class Outcome(StrEnum):
+    """How one check ended. ERROR: the check itself could not run, so it says nothing about the image."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One check's outcome, a sentence for people, and the numbers behind it (units are in their names)."""
+
+    check: str
+    outcome: Outcome
+    detail: str = ""
+    measured: dict[str, Any] = field(default_factory=dict)
+
+
+class Verdict(StrEnum):
+    """What a candidate's results amount to. Only an accepted one may be tagged."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    INCONCLUSIVE = "inconclusive"

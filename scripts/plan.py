@@ -1,0 +1,149 @@
+"""plan: matrix × images → ordered cells. Pure: it reads nothing and asks nobody."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from scripts.errors import ConfigError
+from scripts.matrix import Image, Matrix, Recipe, make_cells
+from scripts.model import Cell
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which cells are asked for: shell patterns over ids, and exact values of each axis; empty means all."""
+
+    patterns: Sequence[str] = ()
+    images: Sequence[str] = ()
+    cuda: Sequence[str] = ()
+    targets: Sequence[str] = ()
+    recipes: Sequence[str] = ()
+
+    def includes(self, cell: Cell) -> bool:
+        return (
+            (not self.patterns or any(fnmatchcase(cell.id, pattern) for pattern in self.patterns))
+            and (not self.images or cell.image in self.images)
+            and (not self.cuda or cell.line in self.cuda)
+            and (not self.targets or cell.target.id in self.targets)
+            and (not self.recipes or cell.recipe in self.recipes)
+        )
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """A cell with what it is made from. `recipe` is None while nobody has written that recipe down."""
+
+    cell: Cell
+    image: Image
+    parents: tuple[Image, ...] = field(repr=False)
+    recipe: Recipe | None = None
+
+    @property
+    def gap(self) -> str:
+        """Why the cell cannot be built yet, or nothing."""
+        if self.recipe:
+            return ""
+        return (
+            f"not built yet: images/{self.cell.image}/image.toml has no [recipe.{self.cell.recipe}.{_key(self.cell)}]"
+        )
+
+
+def make_plan(matrix: Matrix, selection: Selection | None = None) -> list[PlannedCell]:
+    """The selected cells in build order. Raises ConfigError when the selection matches none, naming what exists."""
+    selection = selection or Selection()
+    cells = make_cells(matrix)
+    chosen = [cell for cell in cells if selection.includes(cell)]
+    if not chosen:
+        asked = ", ".join(f"{key} {' '.join(value)}" for key, value in vars(selection).items() if value)
+        raise ConfigError(
+            f"no cell matches ({asked or 'the matrix is empty'})",
+            "selection",
+            f"choose from: {', '.join(cell.id for cell in cells)}" if cells else "add a target to matrix.toml",
+        )
+    return [_plan_cell(matrix, cell) for cell in chosen]
+
+
+def require_buildable(plan: Sequence[PlannedCell]) -> None:
+    """Raise ConfigError that names every planned cell whose recipe is not written: asked for is never skipped."""
+    gaps = [f"{planned.cell.id}: {planned.gap}" for planned in plan if planned.gap]
+    if gaps:
+        raise ConfigError("\n".join(gaps), "", "choose cells that `plan` shows as ready, or write the recipe")
+
+
+def parents_of(plan: Sequence[PlannedCell]) -> list[Image]:
+    """The images that these cells stand on, each once, parents before children."""
+    ordered: dict[str, Image] = {}
+    for planned in plan:
+        for image in reversed(planned.parents):
+            ordered.setdefault(image.name, image)
+    return list(ordered.values())
+
+
+def render_json(plan: Sequence[PlannedCell]) -> str:
+    """The plan for CI: a JSON object whose `include` is a matrix for GitHub Actions."""
+    return json.dumps({"version": 1, "include": [_row(planned) for planned in plan]}, indent=2)
+
+
+def render_bake(plan: Sequence[PlannedCell]) -> str:
+    """The plan as a docker-bake file (JSON form): the same stages and parents, with inputs where `fetch` lays them."""
+    targets: dict[str, Any] = {}
+    for image in parents_of(plan):
+        targets[image.name] = _bake_target(image.name, image, [parent.name for parent in _chain(image, plan)])
+    for planned in plan:
+        if not planned.gap:
+            targets[planned.cell.id] = _bake_target(planned.cell.id, planned.image, [p.name for p in planned.parents])
+    ready = [planned.cell.id for planned in plan if not planned.gap]
+    return json.dumps({"group": {"default": {"targets": ready}}, "target": targets}, indent=2)
+
+
+def _plan_cell(matrix: Matrix, cell: Cell) -> PlannedCell:
+    image = matrix.images[cell.image]
+    parents: list[Image] = []
+    name = image.parent
+    while name:
+        parents.append(matrix.images[name])
+        name = matrix.images[name].parent
+    return PlannedCell(cell, image, tuple(parents), image.recipes.get((cell.recipe, cell.line)))
+
+
+def _chain(image: Image, plan: Sequence[PlannedCell]) -> list[Image]:
+    known = {parent.name: parent for planned in plan for parent in planned.parents}
+    return [known[image.parent]] if image.parent else []
+
+
+def _row(planned: PlannedCell) -> dict[str, Any]:
+    cell = planned.cell
+    return {
+        "id": cell.id,
+        "image": cell.image,
+        "cuda": cell.cuda.id if cell.cuda else None,
+        "target": cell.target.id,
+        "compute": cell.target.compute or None,
+        "recipe": cell.recipe,
+        "version": planned.recipe.version if planned.recipe else None,
+        "parents": [parent.name for parent in planned.parents],
+        "ready": not planned.gap,
+        "gap": planned.gap or None,
+    }
+
+
+def _bake_target(name: str, image: Image, parents: list[str]) -> dict[str, Any]:
+    contexts = {"parent": f"target:{parents[0]}"} if parents else {}
+    work = f".hallmark/work/{name}"
+    return {
+        "context": f"{work}/context",
+        "dockerfile": "Dockerfile",
+        "contexts": contexts | {"inputs": f"{work}/inputs", "tools": f"{work}/tools"},
+        "network": "none",
+        "output": [f"type=oci,tar=false,dest={work}/layout,rewrite-timestamp=true"],
+        "attest": [],
+        "labels": {"org.opencontainers.image.title": image.name},
+    }
+
+
+def _key(cell: Cell) -> str:
+    return f'"{cell.line}"' if cell.cuda else cell.line

@@ -1,0 +1,1 @@
+"""publish: tags by digest, never re-pushing, and the evidence attached."""

@@ -1,0 +1,132 @@
+"""From a candidate to a tag: send, read back, re-hash, and put the old tag back where anything differs.
+
+A registry has no compare-and-swap, so whoever moves a tag holds a lock on this machine; two machines that promote the
+same tag need the caller's own order (CI: one promoting job at a time).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.build.layout import Layout
+from scripts.errors import Problem, Undecided
+from scripts.publish.failures import DigestMismatch, RegistryRefused
+from scripts.publish.locks import hold_tag
+from scripts.publish.reference import Repository, check_digest, check_tag
+from scripts.publish.registry import Manifest, Registry
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """A tag that was read back and found right: its reference, and the digests it names now and named before."""
+
+    reference: str
+    digest: str
+    previous: str | None
+    changed: bool
+
+
+def push_candidate(registry: Registry, repository: Repository, layout: Layout) -> str:
+    """Send a layout's blobs and its manifest by digest, no tag; return the digest. Raises BuildFailed, Undecided.
+
+    The manifest goes last, after every blob was read back and hashed, so a manifest that is there vouches for its
+    blobs: then they are only looked for, and nothing is sent.
+    """
+    layout.verify()
+    manifest = Manifest(layout.blob_path(layout.digest).read_bytes(), layout.manifest.media_type)
+    blobs = dict.fromkeys((layout.config, *layout.layers))
+    if registry.get_manifest(repository, layout.digest) and all(
+        registry.blob_size(repository, blob.digest) == blob.size for blob in blobs
+    ):
+        return layout.digest
+    for blob in blobs:
+        push_blob(registry, repository, blob.digest, layout.blob_path(blob.digest))
+    put_exact(registry, repository, layout.digest, manifest)
+    return layout.digest
+
+
+def promote(registry: Registry, repository: Repository, digest: str, tag: str, lock_folder: Path) -> Promotion:
+    """Point a tag at a candidate that is in the registry. Raises Undecided, and then says what the tag holds."""
+    reference = f"{repository}:{check_tag(tag)}"
+    with hold_tag(lock_folder, reference):
+        candidate = registry.get_manifest(repository, check_digest(digest))
+        if candidate is None:
+            raise Undecided("no such candidate in the registry", f"{repository}@{digest}", "push the candidate first")
+        previous = read_tag(registry, repository, tag)
+        if previous and previous.data == candidate.data:
+            return Promotion(reference, digest, previous.digest, changed=False)
+        move_tag(registry, repository, tag, candidate, previous)
+        return Promotion(reference, digest, previous.digest if previous else None, changed=True)
+
+
+def push_blob(registry: Registry, repository: Repository, digest: str, source: Path | bytes) -> None:
+    """Send a blob unless it is there, and read it back. Raises DigestMismatch for one that the registry spoilt."""
+    registry.upload_blob(repository, digest, source)
+    found = registry.hash_blob(repository, digest)
+    if found != digest:
+        raise DigestMismatch(f"the registry serves a blob of other bytes ({found})", f"{repository}@{digest}")
+
+
+def put_exact(registry: Registry, repository: Repository, reference: str, manifest: Manifest) -> str:
+    """Write a manifest under a digest or a tag and read it back; the subject that the registry took note of, or `""`.
+
+    Raises DigestMismatch where other bytes, or none, come back.
+    """
+    subject = registry.put_manifest(repository, reference, manifest)
+    _read_back(registry, repository, reference, manifest)
+    return subject
+
+
+def read_tag(registry: Registry, repository: Repository, tag: str) -> Manifest | None:
+    """What a tag holds, or None. Raises Undecided where it cannot be put back later: its bytes have no such digest."""
+    manifest = registry.get_manifest(repository, tag)
+    if manifest and not registry.get_manifest(repository, manifest.digest):
+        cause = f"the tag's bytes hash to {manifest.digest}, and the registry has no manifest of that digest"
+        raise DigestMismatch(cause, _place(repository, tag), "run the same command again; if it stays, delete the tag")
+    return manifest
+
+
+def move_tag(registry: Registry, repository: Repository, tag: str, new: Manifest, old: Manifest | None) -> None:
+    """Write a tag and read it back, or put the old bytes back and raise. The caller holds the tag's lock."""
+    sent = False
+    try:
+        registry.put_manifest(repository, tag, new)
+        sent = True
+        _read_back(registry, repository, tag, new)
+    except Undecided as failure:
+        if isinstance(failure, RegistryRefused) and not sent:
+            raise  # it said no to writing (no right to, or tags never move there): the tag is as it was
+        raise type(failure)([*failure.problems, _put_back(registry, repository, tag, old)]) from failure
+
+
+def _put_back(registry: Registry, repository: Repository, tag: str, old: Manifest | None) -> Problem:
+    """Give a tag its old bytes, or remove it where it had none; what came of it, in words."""
+    place = _place(repository, tag)
+    try:
+        if old:
+            put_exact(registry, repository, tag, old)
+            return Problem(f"the tag was put back to {old.digest}", place)
+        registry.delete_tag(repository, tag)
+        if registry.get_manifest(repository, tag) is None:
+            return Problem("the tag did not exist before and does not now", place)
+        why = "the registry cannot delete a tag"
+    except Undecided as failure:
+        why = failure.problems[0].cause
+    before = f"it held {old.digest}" if old else "it did not exist"
+    return Problem(
+        f"THE TAG IS NOT TO BE TRUSTED: it could not be put back ({why}); before, {before}",
+        place,
+        "put it back by hand before anyone pulls it",
+    )
+
+
+def _read_back(registry: Registry, repository: Repository, reference: str, manifest: Manifest) -> None:
+    found = registry.get_manifest(repository, reference)
+    if found is None or found.data != manifest.data:
+        seen = found.digest if found else "nothing"
+        raise DigestMismatch(f"{manifest.digest} was written and {seen} was read back", _place(repository, reference))
+
+
+def _place(repository: Repository, reference: str) -> str:
+    return f"{repository}{'@' if ':' in reference else ':'}{reference}"

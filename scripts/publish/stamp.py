@@ -1,0 +1,98 @@
+"""The stamp: tags for an accepted candidate, in the engine and in a registry, and the evidence beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.build.layout import Layout
+from scripts.engine import Engine
+from scripts.engine.images import digest_of_tag, remove_image, set_tag, tags_of
+from scripts.files import canonical_json
+from scripts.model import Outcome
+from scripts.plan import PlannedCell
+from scripts.publish.attach import attach
+from scripts.publish.promote import promote, push_candidate
+from scripts.publish.reference import Repository
+from scripts.publish.registry import Registry
+from scripts.smoke.smoke import Evidence
+
+NAMESPACE = "hallmark"
+IN_TOTO = "application/vnd.in-toto+json"
+
+
+@dataclass(frozen=True)
+class Tags:
+    """A cell's tags: `moving` follows the newest accepted build, `fixed` names this one build for good."""
+
+    image: str
+    moving: str
+    fixed: str
+
+    @property
+    def all(self) -> tuple[str, str]:
+        # The fixed one first: an interruption then never leaves the moving tag ahead of it.
+        return self.fixed, self.moving
+
+
+def name_tags(planned: PlannedCell, build_id: str) -> Tags:
+    """`vllm`, `0.28.0-cpu` and `0.28.0-cpu-<12 digits of the build id>`."""
+    version = planned.recipe.version if planned.recipe else ""
+    moving = f"{version}-{planned.cell.variant}"
+    return Tags(planned.cell.image, moving, f"{moving}-{build_id[:12]}")
+
+
+def stamp_engine(engine: Engine, digest: str, tags: Tags) -> str:
+    """Point both tags at the digest, in the engine, unless they do already; returns the moving one's reference."""
+    for tag in tags.all:
+        reference = f"{NAMESPACE}/{tags.image}:{tag}"
+        if digest_of_tag(engine, reference) != digest:
+            set_tag(engine, digest, reference)
+    return f"{NAMESPACE}/{tags.image}:{tags.moving}"
+
+
+def withdraw(engine: Engine, digest: str) -> list[str]:
+    """Take every tag off a digest that is not (or no longer) accepted; returns those that it had."""
+    tags = tags_of(engine, digest)
+    for tag in tags:
+        remove_image(engine, tag)
+    return tags
+
+
+def stamp_registry(
+    registry_name: str, layout: Layout, tags: Tags, evidence: Evidence, cell: str, lock_folder: Path
+) -> str:
+    """Push the candidate by digest, attach its evidence, then promote both tags; returns the moving one's reference."""
+    registry = Registry()
+    repository = Repository.parse(f"{registry_name}/{tags.image}")
+    digest = push_candidate(registry, repository, layout)
+    statement = canonical_json(make_statement(evidence, str(repository), cell, tags.all))
+    attach(registry, repository, layout.manifest, IN_TOTO, statement, IN_TOTO, lock_folder)
+    for tag in tags.all:
+        promote(registry, repository, digest, tag, lock_folder)
+    return f"{repository}:{tags.moving}"
+
+
+def make_statement(evidence: Evidence, repository: str, cell: str, tags: Sequence[str]) -> dict[str, object]:
+    """The evidence as an in-toto test-result statement: https://github.com/in-toto/attestation (test-result v0.1).
+
+    A digest alone does not say what it was accepted as, so the cell and its tags are part of the predicate.
+    """
+    passed = [result.check for result in evidence.results if result.outcome is Outcome.PASSED]
+    others = [result.check for result in evidence.results if result.outcome is not Outcome.PASSED]
+    return {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": repository, "digest": {"sha256": evidence.digest.removeprefix("sha256:")}}],
+        "predicateType": "https://in-toto.io/attestation/test-result/v0.1",
+        "predicate": {
+            "result": "FAILED" if others else "PASSED",
+            "configuration": [{"name": "smoke", "digest": {"sha256": evidence.smoke_id}}],
+            "passedTests": passed,
+            "failedTests": others,
+            "cell": cell,
+            "tags": list(tags),
+            "host": evidence.host,
+            "finished": evidence.finished,
+        },
+    }

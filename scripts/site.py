@@ -1,0 +1,102 @@
+"""Where this site has things: `HALLMARK_*` variables, and what apt and pip are already set up with.
+
+Locks name bytes, not hosts. An air-gapped or mirrored site changes its own configuration and no tracked file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.errors import ConfigError
+
+ENGINES = ("auto", "host", "embedded")
+
+
+@dataclass(frozen=True)
+class Site:
+    """The site's overrides; each is empty where the variable is not set. See the README for their meaning."""
+
+    engine: str
+    registry: str
+    mirrors: tuple[str, ...]
+    wheels: tuple[Path, ...]
+    cache: Path
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Site:
+        """Read the variables. Raises ConfigError for a value that cannot be meant, or a name that nothing reads."""
+        known = {f"HALLMARK_{name}" for name in ("ENGINE", "REGISTRY", "MIRRORS", "WHEELS")}
+        unknown = sorted(name for name in environment if name.startswith("HALLMARK_") and name not in known)
+        if unknown:
+            raise ConfigError(
+                f"unknown variable {', '.join(unknown)}", "environment", f"known: {', '.join(sorted(known))}"
+            )
+        engine = environment.get("HALLMARK_ENGINE") or "auto"
+        if engine not in ENGINES:
+            raise ConfigError(f"HALLMARK_ENGINE={engine}", "environment", f"one of: {', '.join(ENGINES)}")
+        folders = tuple(Path(item) for item in environment.get("HALLMARK_WHEELS", "").split(os.pathsep) if item)
+        for folder in folders:
+            if not folder.is_dir():
+                raise ConfigError(f"HALLMARK_WHEELS: {folder} is not a folder", "environment", "create or correct it")
+        cache = environment.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+        return cls(
+            engine=engine,
+            registry=environment.get("HALLMARK_REGISTRY", "").rstrip("/"),
+            mirrors=tuple(item.rstrip("/") for item in environment.get("HALLMARK_MIRRORS", "").split() if item),
+            wheels=folders,
+            cache=Path(cache) / "hallmark",
+        )
+
+
+@dataclass(frozen=True)
+class PipSettings:
+    """What pip is set up with: its indexes (none: pip's own default) and folders of wheels."""
+
+    index: str = ""
+    extra_indexes: tuple[str, ...] = ()
+    folders: tuple[Path, ...] = ()
+
+
+def read_pip_settings() -> PipSettings:
+    """Ask pip itself, so that its files, its environment variables and their precedence count as it counts them."""
+    run = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False, timeout=60
+    )
+    found: dict[str, str] = {}
+    # Environment variables come first in pip's listing and win.
+    for key, value in re.findall(r"^(?:global|install|:env:)\.([\w-]+)='(.*)'$", run.stdout, re.M):
+        found.setdefault(key, value.encode().decode("unicode_escape"))
+    links = (item.removeprefix("file://") for item in found.get("find-links", "").split())
+    return PipSettings(
+        index=found.get("index-url", ""),
+        extra_indexes=tuple(url for url in found.get("extra-index-url", "").split() if url.startswith("http")),
+        folders=tuple(Path(item) for item in links if Path(item).is_dir()),
+    )
+
+
+def uv_environment(settings: PipSettings) -> dict[str, str]:
+    """The environment for uv, which reads its own configuration and none of pip's: pip's fills what uv's leaves out."""
+    environment = dict(os.environ)
+    if settings.index:
+        environment.setdefault("UV_DEFAULT_INDEX", settings.index)
+    if settings.extra_indexes:
+        environment.setdefault("UV_INDEX", " ".join(settings.extra_indexes))
+    return environment
+
+
+def read_apt_mirrors() -> dict[str, str]:
+    """Suite → archive root, from apt's sources; empty where there is no apt. Needs no network and no lists."""
+    try:
+        run = subprocess.run(
+            ["apt-get", "update", "--print-uris"], capture_output=True, text=True, check=False, timeout=60
+        )
+    except FileNotFoundError:
+        return {}
+    found = re.findall(r"^'(\S+?)/+dists/([^/']+)/InRelease'", run.stdout, re.M)
+    return {suite: root for root, suite in reversed(found)}

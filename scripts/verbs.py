@@ -1,0 +1,147 @@
+"""The verbs of the command line: each opens the project, runs stages, and shows what came of it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from scripts import plan as planning
+from scripts import report, trim
+from scripts.build.steps import make_steps
+from scripts.console import note
+from scripts.engine import Embedded, probe_host
+from scripts.errors import ExitCode, worst
+from scripts.fetch import fetch_files
+from scripts.fetch.cache import lay_out_named
+from scripts.files import format_size
+from scripts.lock import all_slots, check_slots, read_slot, tools_slot
+from scripts.lock.update import update_image, update_recipe, update_tools
+from scripts.lock.wheels import lock_upstream
+from scripts.matrix import load_matrix
+from scripts.pipeline import Project, Stage, find_running, open_engine, read_verdicts, run_cells
+from scripts.plan import PlannedCell, Selection, make_plan, require_buildable
+from scripts.reproduce import reproduce as rebuild
+from scripts.site import Site, read_pip_settings
+from scripts.verdict import EXIT_CODES
+
+Verb = Callable[[Path, argparse.Namespace], int]
+
+
+def plan(root: Path, options: argparse.Namespace) -> int:
+    """Show the selected cells as a table, as JSON for CI, or as a docker-bake file."""
+    cells = make_plan(load_matrix(root), _selection(options))
+    if options.json:
+        print(planning.render_json(cells))
+    elif options.bake:
+        print(planning.render_bake(cells))
+    else:
+        report.show_plan(cells)
+    return ExitCode.ACCEPTED
+
+
+def lock(root: Path, options: argparse.Namespace) -> int:
+    """Check the locks against the matrix, or resolve every input anew."""
+    matrix = load_matrix(root)
+    slots = all_slots(matrix)
+    if options.check:
+        check_slots(root, slots)
+        note(f"{len(slots)} locks fit the matrix")
+        return ExitCode.ACCEPTED
+    site, pip = Site.from_environment(), read_pip_settings()
+    changed = [update_tools(matrix, pip)]
+    for image in matrix.images.values():
+        if not image.cells:
+            changed.append(update_image(matrix, image))
+        for key, recipe in image.recipes.items():
+            # What no index carries is fetched first: the solver then finds it in a folder, on any site alike.
+            wheels = [lock_upstream(item) for item in recipe.upstream]
+            with lay_out_named(fetch_files(wheels, site, matrix.platform), wheels) as folder:
+                changed.append(update_recipe(matrix, image, key, pip, [folder]))
+    note(f"{sum(changed)} of {len(slots)} locks changed")
+    return ExitCode.ACCEPTED
+
+
+def fetch(root: Path, options: argparse.Namespace) -> int:
+    """Bring the inputs of the selected cells, and of the embedded engine, into the cache."""
+    project, cells = _open(root, options)
+    files = [file for step in make_steps(project.matrix, cells) for file in step.inputs]
+    files += read_slot(root, tools_slot(project.matrix)).files
+    cache = fetch_files(files, project.site, project.matrix.platform)
+    distinct = {file.sha256: file.size for file in files}
+    note(f"{len(distinct)} files, {format_size(sum(distinct.values()))}, are in {cache.root}")
+    return ExitCode.ACCEPTED
+
+
+def build(root: Path, options: argparse.Namespace) -> int:
+    """Build the selected cells' candidates."""
+    return _run(root, options, Stage.BUILD)
+
+
+def smoke(root: Path, options: argparse.Namespace) -> int:
+    """Build and smoke-test the selected cells."""
+    return _run(root, options, Stage.SMOKE)
+
+
+def publish(root: Path, options: argparse.Namespace) -> int:
+    """Take the selected cells through the whole pipeline."""
+    return _run(root, options, Stage.PUBLISH)
+
+
+def verdict(root: Path, options: argparse.Namespace) -> int:
+    """Show the evidence of the selected cells' current builds. Runs nothing."""
+    project, cells = _open(root, options)
+    rows = read_verdicts(project, cells)
+    report.show_verdicts(rows)
+    return worst([EXIT_CODES[row.verdict] for row in rows])
+
+
+def reproduce(root: Path, options: argparse.Namespace) -> int:
+    """Build the selected cells again, from nothing, and say in what they differ."""
+    project, cells = _open(root, options)
+    rows = rebuild(project, cells)
+    report.show_reproductions(rows)
+    return ExitCode.REJECTED if any(row.differences for row in rows) else ExitCode.ACCEPTED
+
+
+def engine(root: Path, options: argparse.Namespace) -> int:
+    """Start, stop or show the engine."""
+    project = Project.open(root)
+    embedded = Embedded(project.workspace.engine)
+    if options.action == "up":
+        running = open_engine(project)
+        note(f"Docker Engine {running.version} at {running.host}")
+    elif options.action == "down":
+        note("stopped" if embedded.down() else "the embedded engine was not running")
+    else:
+        host, why = probe_host()
+        note(f"host's engine: {host.version} at {host.host}" if host else f"host's engine: {why}")
+        note(embedded.status())
+    return ExitCode.ACCEPTED
+
+
+def clean(root: Path, options: argparse.Namespace) -> int:
+    """Free everything that no tag needs."""
+    project = Project.open(root)
+    with project.workspace.claim():
+        freed = trim.clean(project.workspace, find_running(project), project.site.cache, inputs=options.cache)
+    note(f"{format_size(freed)} freed")
+    return ExitCode.ACCEPTED
+
+
+def _run(root: Path, options: argparse.Namespace, last: Stage) -> int:
+    project, cells = _open(root, options)
+    rows = run_cells(project, cells, last)
+    report.show_cells(rows)
+    return worst([row.exit_code for row in rows])
+
+
+def _open(root: Path, options: argparse.Namespace) -> tuple[Project, list[PlannedCell]]:
+    project = Project.open(root)
+    cells = make_plan(project.matrix, _selection(options))
+    require_buildable(cells)
+    return project, cells
+
+
+def _selection(options: argparse.Namespace) -> Selection:
+    return Selection(options.patterns, options.image, options.cuda, options.target, options.recipe)

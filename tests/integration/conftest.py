@@ -1,0 +1,136 @@
+"""A real engine, real containers and a real registry. Small broken images stand beside the real ones in a sandbox."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts.build.steps import make_steps
+from scripts.engine import Embedded, Engine
+from scripts.files import link_or_copy
+from scripts.lock import read_slot, tools_slot
+from scripts.lock.lockfile import Lock, read_lock, write_lock
+from scripts.lock.slots import recipe_slot
+from scripts.matrix import load_matrix
+from scripts.pipeline import Project, build_chain, open_engine
+from scripts.plan import Selection, make_plan
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGES = Path(__file__).with_name("images")
+
+
+@pytest.fixture(scope="session")
+def checkout() -> Project:
+    return Project.open(ROOT)
+
+
+@pytest.fixture(scope="session")
+def engine(checkout: Project) -> Iterator[Engine]:
+    """The checkout's engine; it is left as it was found."""
+    ran = (checkout.workspace.engine / "dockerd.log").exists() and _answers(checkout)
+    yield open_engine(checkout)
+    if not ran:
+        run_verb(ROOT, "engine", "down")
+
+
+def _answers(project: Project) -> bool:
+    return "process" in run_verb(project.matrix.root, "engine", "status").stderr
+
+
+def run_verb(root: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A verb as people run it: another process, from the command line."""
+    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import scripts.__main__ as m; m.ROOT = m.Path({str(root)!r})"
+    command = [sys.executable, "-c", f"{program}; sys.exit(m.main({list(arguments)!r}))"]
+    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="session")
+def sandbox(checkout: Project, engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """A project of its own: the checkout's base image, and the images under tests/integration/images on top of it.
+
+    It is a second checkout to the engine, which it reaches as a host's engine, by DOCKER_HOST.
+    """
+    root = tmp_path_factory.mktemp("sandbox")
+    shutil.copyfile(ROOT / "matrix.lock", root / "matrix.lock")
+    matrix_toml = (ROOT / "matrix.toml").read_text()
+    head, _, tail = matrix_toml.partition("[[exclude]]")
+    only_source = '[[exclude]]\ntarget = "cpu"\nrecipe = "source"\nreason = "as in the real matrix"\n\n'
+    (root / "matrix.toml").write_text(head + only_source + "[platform]" + tail.partition("[platform]")[2])
+    shutil.copytree(ROOT / "images/base", root / "images/base")
+    for folder in sorted(IMAGES.iterdir()):
+        _copy_image(folder, root / "images" / folder.name)
+    _write_locks(root)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**engine.environment, "DOCKER_HOST": engine.host, "HALLMARK_ENGINE": "host"}.items():
+            patch.setenv(name, value)
+        project = Project.open(root)
+        _share_base(checkout, project, engine)
+        yield project
+
+
+def _copy_image(source: Path, destination: Path) -> None:
+    """An image of the tests; one without a smoke.py of its own is judged by vLLM's, the real one."""
+    shutil.copytree(source, destination)
+    if not (destination / "smoke.py").exists():
+        shutil.copyfile(ROOT / "images/vllm/smoke.py", destination / "smoke.py")
+
+
+def _write_locks(root: Path) -> None:
+    """Lock one small wheel for each image, taken from the real lock: the same bytes, no solving."""
+    matrix = load_matrix(root)
+    real = read_lock(ROOT / "images/vllm/lock/wheel-cpu.toml", "vllm")
+    wheel = next(file for file in real.files if file.name == "idna")
+    for image in matrix.images.values():
+        for key in image.recipes:
+            slot = recipe_slot(matrix, image, key)
+            write_lock(root / slot.place, Lock(slot.config_id, real.epoch, (wheel,)))
+
+
+def _share_base(checkout: Project, project: Project, engine: Engine) -> None:
+    """Give the sandbox the checkout's build of the base image: it has the same build id, so it need not be made twice."""
+    base = make_steps(checkout.matrix, make_plan(checkout.matrix, Selection(targets=["cpu"])))[0]
+    with checkout.workspace.claim():
+        layout = build_chain(checkout, engine, base)
+    for source, destination in (
+        (layout.folder, project.workspace.layout(base.build_id)),
+        (checkout.workspace.run(base.build_id), project.workspace.run(base.build_id)),
+    ):
+        for path in source.rglob("*"):
+            if path.is_file():
+                link_or_copy(path, destination / path.relative_to(source))
+
+
+@pytest.fixture
+def registry(checkout: Project, engine: Engine, tmp_path: Path) -> Iterator[str]:
+    """Debian's docker-registry on a free port of 127.0.0.1, for one test; yields host:port."""
+    lock = read_slot(ROOT, tools_slot(checkout.matrix))
+    packages = [file for file in lock.files if file.kind == "deb"]
+    program = Embedded(checkout.workspace.engine).programs(packages) / "usr/bin/docker-registry"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    config = tmp_path / "registry.yml"
+    config.write_text(
+        f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {tmp_path}/store}}}}\n"
+        f"http: {{addr: '127.0.0.1:{port}'}}\n"
+    )
+    process = subprocess.Popen([str(program), "serve", str(config)], stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(100):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(10)
