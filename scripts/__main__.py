@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return int(options.run(ROOT, options))
+        return int(options.run(options.project.resolve(), options))
     except HallmarkError as error:
         for problem in error.problems:
             log.print(f"error: {problem}", style="red", markup=False)
@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def make_parser() -> argparse.ArgumentParser:
     """The verbs and their options. A usage mistake ends with exit code 2, as argparse does by itself."""
     parser = argparse.ArgumentParser(prog="python -m scripts", description=sys.modules["scripts"].__doc__)
+    parser.add_argument("--project", type=Path, default=ROOT, metavar="DIR", help="the checkout (default: this one)")
     parsers = parser.add_subparsers(required=True, metavar="VERB")
 
     def add(name: str, run: verbs.Verb, summary: str) -> argparse.ArgumentParser:

@@ -47,7 +47,7 @@ class Engine:
         The child ends with us: an interrupted build must not go on in the background.
         """
         command = ["docker", *arguments]
-        with log.open("w", encoding="utf-8") as copy, naming_disk_full(log):
+        with log.open("w", buffering=1, encoding="utf-8") as copy, naming_disk_full(log):
             process = subprocess.Popen(
                 command,
                 env=self._environment(),

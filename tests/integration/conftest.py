@@ -46,11 +46,30 @@ def _answers(project: Project) -> bool:
     return "process" in run_verb(project.matrix.root, "engine", "status").stderr
 
 
+@pytest.fixture(scope="session")
+def stamped(engine: Engine) -> None:
+    """Both real cells through the whole pipeline; on a machine where that was done before it takes a second."""
+    run = run_verb(ROOT, "publish", "--target", "cpu")
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
 def run_verb(root: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """A verb as people run it: another process, from the command line."""
-    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import scripts.__main__ as m; m.ROOT = m.Path({str(root)!r})"
-    command = [sys.executable, "-c", f"{program}; sys.exit(m.main({list(arguments)!r}))"]
-    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+    process = start_verb(root, *arguments, **environment)
+    output, errors = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+def start_verb(root: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    """The same, not waited for: this checkout's program on the project under `root`."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "scripts", "--project", str(root), *arguments],
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 @pytest.fixture(scope="session")
@@ -96,7 +115,7 @@ def _write_locks(root: Path) -> None:
 
 
 def _share_base(checkout: Project, project: Project, engine: Engine) -> None:
-    """Give the sandbox the checkout's build of the base image: it has the same build id, so it need not be made twice."""
+    """Give the sandbox the checkout's build of the base image: its build id is the same, so once is enough."""
     base = make_steps(checkout.matrix, make_plan(checkout.matrix, Selection(targets=["cpu"])))[0]
     with checkout.workspace.claim():
         layout = build_chain(checkout, engine, base)

@@ -1,4 +1,4 @@
-"""A child takes more memory than there is and is killed; the parent does not look, passes its check, and ends with 0."""
+"""A child is killed for the memory it takes; the parent does not look, passes its check, and ends with 0."""
 
 import subprocess
 import sys
