@@ -47,12 +47,13 @@ def make_parser() -> argparse.ArgumentParser:
     plan = add("plan", verbs.plan, "show the cells of the matrix")
     form = plan.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="for CI: an object whose `include` is a job matrix")
-    form.add_argument("--bake", action="store_true", help="a docker-bake file (JSON)")
+    form.add_argument("--bake", action="store_true", help="a docker-bake file (JSON) of the cells that are ready")
     lock = add("lock", verbs.lock, "resolve every input anew and write the lock files")
     lock.add_argument(
         "--check", action="store_true", help="only tell whether the locks fit the matrix; needs no network"
     )
     fetch = add("fetch", verbs.fetch, "bring every locked input into the cache")
+    fetch.add_argument("--contexts", action="store_true", help="lay them out for the file that `plan --bake` prints")
     build = add("build", verbs.build, "build the candidates")
     smoke = add("smoke", verbs.smoke, "build, then test each candidate in a locked-down container on its target")
     publish = add("publish", verbs.publish, "build, smoke-test, and tag what was accepted: the whole pipeline")

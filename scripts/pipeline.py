@@ -6,28 +6,25 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from pathlib import Path
 
 from scripts.build.build import Candidate, build_step, find_candidate, find_layout
 from scripts.build.layout import Layout
 from scripts.build.steps import Step, make_steps
 from scripts.console import note
 from scripts.console import step as announce
-from scripts.engine import Embedded, Engine, probe_host
+from scripts.engine import Engine
 from scripts.engine.images import has_image, load_layout
 from scripts.errors import BuildFailed, ExitCode, HallmarkError, Problem, Undecided
 from scripts.fetch import fetch_files
 from scripts.files import write_json
-from scripts.lock import read_slot, tools_slot
-from scripts.matrix import Matrix, Smoke, load_matrix
+from scripts.matrix import Smoke
 from scripts.model import Outcome, Verdict
 from scripts.plan import PlannedCell, require_buildable
+from scripts.project import Project, open_engine
 from scripts.publish.stamp import name_tags, stamp_engine, stamp_registry, withdraw
-from scripts.site import Site
 from scripts.smoke.smoke import Evidence, identify, read_evidence, run_smoke
 from scripts.trim import trim
 from scripts.verdict import EXIT_CODES, decide
-from scripts.workspace import Workspace
 
 
 class Stage(IntEnum):
@@ -36,20 +33,6 @@ class Stage(IntEnum):
     BUILD = 1
     SMOKE = 2
     PUBLISH = 3
-
-
-@dataclass(frozen=True)
-class Project:
-    """A checkout, what it builds, and the site that it is on."""
-
-    matrix: Matrix
-    site: Site
-    workspace: Workspace
-
-    @classmethod
-    def open(cls, root: Path) -> Project:
-        """Read the checkout's configuration and the site's. Raises ConfigError with every mistake."""
-        return cls(load_matrix(root), Site.from_environment(), Workspace(root))
 
 
 @dataclass
@@ -76,35 +59,6 @@ class CellVerdict:
     digest: str
     verdict: Verdict
     reasons: tuple[str, ...]
-
-
-def open_engine(project: Project) -> Engine:
-    """The host's engine where it will do, else the embedded one, started if need be (HALLMARK_ENGINE decides)."""
-    why = ""
-    if project.site.engine != "embedded":
-        engine, why = probe_host()
-        if engine:
-            return engine
-    if project.site.engine == "host":
-        raise Undecided(why, "HALLMARK_ENGINE=host", "mend the host's Docker, or unset the variable")
-    lock = read_slot(project.matrix.root, tools_slot(project.matrix))
-    packages = [file for file in lock.files if file.kind == "deb"]
-
-    def fetch() -> list[Path]:
-        note(f"using the embedded engine ({why or 'HALLMARK_ENGINE=embedded'})")
-        cache = fetch_files(packages, project.site, project.matrix.platform)
-        return [cache.path(package.sha256) for package in packages]
-
-    return Embedded(project.workspace.engine).up(packages, fetch)
-
-
-def find_running(project: Project) -> Engine | None:
-    """The engine that `open_engine` would use, if it runs already."""
-    if project.site.engine != "embedded":
-        engine, _ = probe_host()
-        if engine:
-            return engine
-    return open_engine(project) if Embedded(project.workspace.engine).is_running else None
 
 
 def read_verdicts(project: Project, plan: Sequence[PlannedCell]) -> list[CellVerdict]:

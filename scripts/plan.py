@@ -74,30 +74,9 @@ def require_buildable(plan: Sequence[PlannedCell]) -> None:
         raise ConfigError("\n".join(gaps), "", "choose cells that `plan` shows as ready, or write the recipe")
 
 
-def parents_of(plan: Sequence[PlannedCell]) -> list[Image]:
-    """The images that these cells stand on, each once, parents before children."""
-    ordered: dict[str, Image] = {}
-    for planned in plan:
-        for image in reversed(planned.parents):
-            ordered.setdefault(image.name, image)
-    return list(ordered.values())
-
-
 def render_json(plan: Sequence[PlannedCell]) -> str:
     """The plan for CI: a JSON object whose `include` is a matrix for GitHub Actions."""
     return json.dumps({"version": 1, "include": [_row(planned) for planned in plan]}, indent=2)
-
-
-def render_bake(plan: Sequence[PlannedCell]) -> str:
-    """The plan as a docker-bake file (JSON form): the same stages and parents, with inputs where `fetch` lays them."""
-    targets: dict[str, Any] = {}
-    for image in parents_of(plan):
-        targets[image.name] = _bake_target(image.name, image, [parent.name for parent in _chain(image, plan)])
-    for planned in plan:
-        if not planned.gap:
-            targets[planned.cell.id] = _bake_target(planned.cell.id, planned.image, [p.name for p in planned.parents])
-    ready = [planned.cell.id for planned in plan if not planned.gap]
-    return json.dumps({"group": {"default": {"targets": ready}}, "target": targets}, indent=2)
 
 
 def _plan_cell(matrix: Matrix, cell: Cell) -> PlannedCell:
@@ -108,11 +87,6 @@ def _plan_cell(matrix: Matrix, cell: Cell) -> PlannedCell:
         parents.append(matrix.images[name])
         name = matrix.images[name].parent
     return PlannedCell(cell, image, tuple(parents), image.recipes.get((cell.recipe, cell.line)))
-
-
-def _chain(image: Image, plan: Sequence[PlannedCell]) -> list[Image]:
-    known = {parent.name: parent for planned in plan for parent in planned.parents}
-    return [known[image.parent]] if image.parent else []
 
 
 def _row(planned: PlannedCell) -> dict[str, Any]:
@@ -128,20 +102,6 @@ def _row(planned: PlannedCell) -> dict[str, Any]:
         "parents": [parent.name for parent in planned.parents],
         "ready": not planned.gap,
         "gap": planned.gap or None,
-    }
-
-
-def _bake_target(name: str, image: Image, parents: list[str]) -> dict[str, Any]:
-    contexts = {"parent": f"target:{parents[0]}"} if parents else {}
-    work = f".hallmark/work/{name}"
-    return {
-        "context": f"{work}/context",
-        "dockerfile": "Dockerfile",
-        "contexts": contexts | {"inputs": f"{work}/inputs", "tools": f"{work}/tools"},
-        "network": "none",
-        "output": [f"type=oci,tar=false,dest={work}/layout,rewrite-timestamp=true"],
-        "attest": [],
-        "labels": {"org.opencontainers.image.title": image.name},
     }
 
 

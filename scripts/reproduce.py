@@ -17,8 +17,9 @@ from scripts.build.steps import Step, make_steps
 from scripts.console import step as announce
 from scripts.engine import Engine
 from scripts.fetch import fetch_files
-from scripts.pipeline import Project, build_chain, open_engine
+from scripts.pipeline import build_chain
 from scripts.plan import PlannedCell, require_buildable
+from scripts.project import Project, open_engine
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,13 @@ def trim(workspace: Workspace, engine: Engine, steps: Iterable[Step]) -> None:
 def clean(workspace: Workspace, engine: Engine | None, cache: Path, *, inputs: bool) -> int:
     """Free everything that no tag needs, and with `inputs` the cache too; returns the bytes freed on this disk."""
     before = shutil.disk_usage(workspace.root).free
-    for folder in (workspace.work, workspace.layouts, cache / "partial", *([cache] if inputs else [])):
+    for folder in (
+        workspace.work,
+        workspace.contexts(""),
+        workspace.layouts,
+        cache / "partial",
+        *([cache] if inputs else []),
+    ):
         shutil.rmtree(folder, ignore_errors=True)
     if engine:
         engine.prune_build_cache()

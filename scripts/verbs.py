@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from scripts import plan as planning
 from scripts import report, trim
+from scripts.build.bake import render_bake
+from scripts.build.inputs import lay_out
 from scripts.build.steps import make_steps
 from scripts.console import note
 from scripts.engine import Embedded, probe_host
@@ -19,22 +22,25 @@ from scripts.lock import all_slots, check_slots, read_slot, tools_slot
 from scripts.lock.update import update_image, update_recipe, update_tools
 from scripts.lock.wheels import lock_upstream
 from scripts.matrix import load_matrix
-from scripts.pipeline import Project, Stage, find_running, open_engine, read_verdicts, run_cells
+from scripts.pipeline import Stage, read_verdicts, run_cells
 from scripts.plan import PlannedCell, Selection, make_plan, require_buildable
+from scripts.project import Project, find_running, open_engine
 from scripts.reproduce import reproduce as rebuild
 from scripts.site import Site, read_pip_settings
 from scripts.verdict import EXIT_CODES
+from scripts.workspace import Workspace
 
 Verb = Callable[[Path, argparse.Namespace], int]
 
 
 def plan(root: Path, options: argparse.Namespace) -> int:
     """Show the selected cells as a table, as JSON for CI, or as a docker-bake file."""
-    cells = make_plan(load_matrix(root), _selection(options))
+    matrix = load_matrix(root)
+    cells = make_plan(matrix, _selection(options))
     if options.json:
         print(planning.render_json(cells))
     elif options.bake:
-        print(planning.render_bake(cells))
+        print(render_bake(make_steps(matrix, [planned for planned in cells if planned.recipe]), Workspace(root)))
     else:
         report.show_plan(cells)
     return ExitCode.ACCEPTED
@@ -65,9 +71,14 @@ def lock(root: Path, options: argparse.Namespace) -> int:
 def fetch(root: Path, options: argparse.Namespace) -> int:
     """Bring the inputs of the selected cells, and of the embedded engine, into the cache."""
     project, cells = _open(root, options)
-    files = [file for step in make_steps(project.matrix, cells) for file in step.inputs]
+    steps = make_steps(project.matrix, cells)
+    files = [file for step in steps for file in step.inputs]
     files += read_slot(root, tools_slot(project.matrix)).files
     cache = fetch_files(files, project.site, project.matrix.platform)
+    if options.contexts:
+        for step in steps:
+            shutil.rmtree(project.workspace.contexts(step.name), ignore_errors=True)
+            lay_out(step, cache, project.workspace.contexts(step.name))
     distinct = {file.sha256: file.size for file in files}
     note(f"{len(distinct)} files, {format_size(sum(distinct.values()))}, are in {cache.root}")
     return ExitCode.ACCEPTED

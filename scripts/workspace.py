@@ -38,6 +38,10 @@ class Workspace:
     def work(self) -> Path:
         return self.folder / "work"
 
+    def contexts(self, name: str) -> Path:
+        """Where `fetch --contexts` lays a step's inputs out for other builders, and where the bake file looks."""
+        return self.folder / "contexts" / name
+
     def run(self, build_id: str) -> Path:
         """The evidence of one build: build.log, build.json, smoke.json, verdict.json."""
         return self.runs / build_id

@@ -15,7 +15,7 @@ from scripts.build.steps import Step
 from scripts.console import Update
 from scripts.console import step as announce
 from scripts.engine import Engine
-from scripts.errors import Undecided
+from scripts.errors import BuildFailed, Undecided
 from scripts.fetch import Cache
 from scripts.files import format_size, free_bytes, write_json
 from scripts.workspace import Workspace
@@ -44,9 +44,12 @@ def find_candidate(workspace: Workspace, build_id: str) -> Candidate | None:
 
 
 def find_layout(workspace: Workspace, build_id: str) -> Layout | None:
-    """The layout of an earlier build that was recorded, or None when there is none or `clean` has removed it."""
+    """The layout of an earlier build that was recorded; None when it is damaged, or `clean` has removed it."""
     folder = workspace.layout(build_id)
-    return Layout.open(folder) if folder.is_dir() and find_candidate(workspace, build_id) else None
+    try:
+        return Layout.open(folder) if folder.is_dir() and find_candidate(workspace, build_id) else None
+    except BuildFailed:
+        return None
 
 
 def build_step(step: Step, engine: Engine, cache: Cache, workspace: Workspace) -> Layout:

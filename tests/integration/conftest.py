@@ -21,8 +21,9 @@ from scripts.lock import read_slot, tools_slot
 from scripts.lock.lockfile import Lock, read_lock, write_lock
 from scripts.lock.slots import recipe_slot
 from scripts.matrix import load_matrix
-from scripts.pipeline import Project, build_chain, open_engine
+from scripts.pipeline import build_chain
 from scripts.plan import Selection, make_plan
+from scripts.project import Project, open_engine
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = Path(__file__).with_name("images")

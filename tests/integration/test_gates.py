@@ -9,8 +9,9 @@ import pytest
 from scripts.engine import Engine
 from scripts.engine.images import digest_of_tag, tags_of
 from scripts.errors import ExitCode
-from scripts.pipeline import CellReport, Project, Stage, run_cells
+from scripts.pipeline import CellReport, Stage, run_cells
 from scripts.plan import Selection, make_plan
+from scripts.project import Project
 from scripts.smoke import smoke as smoke_module
 from scripts.smoke.smoke import run_smoke
 from scripts.smoke.tiny_llama import write_model

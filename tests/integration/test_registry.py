@@ -7,8 +7,8 @@ import requests
 from scripts.build.layout import Layout
 from scripts.build.steps import make_steps
 from scripts.errors import ExitCode
-from scripts.pipeline import Project
 from scripts.plan import Selection, make_plan
+from scripts.project import Project
 from tests.integration.conftest import run_verb
 
 ACCEPT = {"Accept": "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json"}

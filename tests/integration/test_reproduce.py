@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scripts.errors import ExitCode
-from scripts.pipeline import Project
+from scripts.project import Project
 from tests.integration.conftest import run_verb
 
 

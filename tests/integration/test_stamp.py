@@ -11,8 +11,8 @@ from scripts.build.build import find_candidate
 from scripts.build.steps import make_steps
 from scripts.engine import Engine
 from scripts.engine.images import digest_of_tag
-from scripts.pipeline import Project
 from scripts.plan import Selection, make_plan
+from scripts.project import Project
 from tests.integration.conftest import ROOT, run_verb
 
 CELLS = ["pytorch-cpu", "vllm-cpu"]

@@ -12,7 +12,7 @@ import pytest
 
 from scripts.engine import Embedded, Engine
 from scripts.errors import ExitCode
-from scripts.pipeline import Project
+from scripts.project import Project
 from tests.integration.conftest import ROOT, run_verb, start_verb
 
 

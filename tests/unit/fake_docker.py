@@ -1,0 +1,169 @@
+"""A Docker Engine in memory: images by digest with their tags, containers that end as a test says, and no socket."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import requests
+from docker.errors import APIError, ImageNotFound
+
+from scripts.engine import Engine
+
+Act = Callable[[], Any]
+
+
+def raise_(error: Exception) -> Any:
+    raise error
+
+
+class FakeDocker:
+    """Stands in for `docker.DockerClient`: what of it this project uses, and no more."""
+
+    def __init__(self) -> None:
+        self.tags: dict[str, set[str]] = {}
+        self.ended: list[FakeContainer] = []
+        self.created: list[tuple[str, dict[str, Any]]] = []
+        self.behave: Callable[[FakeContainer], None] = lambda container: None
+        self.alive = True
+        self.images = FakeImages(self)
+        self.containers = self
+        self.api = self
+
+    def engine(self, folder: Path | None = None, *, embedded: bool = False) -> Engine:
+        engine = FakeEngine("unix:///run/fake.sock", embedded=embedded, version="28.5.1")
+        engine.__dict__["client"] = self  # where `cached_property` keeps it
+        return engine
+
+    def create(self, image: str, **options: Any) -> FakeContainer:
+        self.check()
+        self.created.append((image, options))
+        container = FakeContainer(self)
+        self.behave(container)
+        return container
+
+    def load_image(self, source: io.RawIOBase) -> list[dict[str, str]]:
+        self.check()
+        with tarfile.open(fileobj=source, mode="r|") as tar:
+            for member in tar:
+                stream = tar.extractfile(member)
+                if member.name == "index.json" and stream:
+                    [entry] = json.loads(stream.read())["manifests"]
+        self.tags[entry["digest"]] = set()
+        return [{"stream": "Loaded image"}]
+
+    def info(self) -> dict[str, Any]:
+        self.check()
+        return {"DockerRootDir": "/no/such/folder"}
+
+    def ping(self) -> bool:
+        self.check()
+        return True
+
+    def check(self) -> None:
+        if not self.alive:
+            raise requests.ConnectionError("the engine has gone")
+
+
+class FakeEngine(Engine):
+    """An engine whose command line prints nothing and succeeds."""
+
+    def query(self, arguments: list[str]) -> str:
+        self.client.ping()
+        return ""
+
+
+class FakeImage:
+    def __init__(self, docker: FakeDocker, digest: str) -> None:
+        self.docker, self.id = docker, digest
+
+    @property
+    def tags(self) -> list[str]:
+        return list(self.docker.tags[self.id])
+
+    def tag(self, reference: str) -> bool:
+        for tags in self.docker.tags.values():
+            tags.discard(reference)
+        self.docker.tags[self.id].add(reference)
+        return True
+
+
+class FakeImages:
+    def __init__(self, docker: FakeDocker) -> None:
+        self.docker = docker
+
+    def get(self, reference: str) -> FakeImage:
+        self.docker.check()
+        for digest, tags in self.docker.tags.items():
+            if reference == digest or reference in tags:
+                return FakeImage(self.docker, digest)
+        raise ImageNotFound(f"no such image: {reference}")
+
+    def remove(self, reference: str) -> None:
+        image = self.get(reference)
+        if reference in self.docker.tags[image.id]:
+            self.docker.tags[image.id].remove(reference)
+        else:
+            del self.docker.tags[image.id]
+
+    def list(self, **_: Any) -> list[FakeImage]:
+        self.docker.check()
+        return [FakeImage(self.docker, digest) for digest in self.docker.tags]
+
+
+class FakeContainer:
+    """One container. A test sets how it ends: its exit code, its output, and what any of the calls raises."""
+
+    name = "fake"
+
+    def __init__(self, docker: FakeDocker) -> None:
+        self.docker = docker
+        self.code = 0
+        self.oom_killed = False
+        self.stdout, self.stderr = b"", b""
+        self.status = "created"
+        self.hangs = False
+        self.killed = self.removed = False
+        self.on_start: Act = lambda: None
+        self.on_wait: Act = lambda: None
+        self.on_remove: Act = lambda: None
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        return {"State": {"ExitCode": self.code, "OOMKilled": self.oom_killed}}
+
+    def start(self) -> None:
+        self.docker.check()
+        self.on_start()
+        self.status = "running" if self.hangs else "exited"
+
+    def wait(self, timeout: float) -> dict[str, int]:
+        assert timeout > 0
+        self.on_wait()
+        self.docker.check()
+        if self.hangs:
+            raise requests.ReadTimeout("still running")
+        return {"StatusCode": self.code}
+
+    def reload(self) -> None:
+        self.docker.check()
+
+    def kill(self) -> None:
+        if self.status != "running":
+            raise APIError("is not running")
+        self.status, self.killed, self.code = "exited", True, 137
+
+    def logs(self, *, stdout: bool, stderr: bool) -> bytes:
+        self.docker.check()
+        assert stdout != stderr, "results and log are two things"
+        return self.stdout if stdout else self.stderr
+
+    def remove(self, *, force: bool) -> None:
+        assert force, "a container that still runs is to go, too"
+        self.on_remove()
+        self.docker.check()
+        self.removed = True

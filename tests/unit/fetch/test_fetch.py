@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.errors import ConfigError, Undecided
+from scripts.fetch import Cache, fetch_files
+from scripts.fetch import fetch as module
+from scripts.fetch.sources import Sources
+from scripts.matrix import Platform
+from scripts.model import LockedFile
+from tests.unit.builders import lock_bytes, put_in_cache
+
+from .fake_web import FakeWeb, serve, status
+from .test_sources import make_site
+
+MIRROR = "https://mirror.invalid"
+PLATFORM = Platform("3.11", "2.36", ())
+CONTENTS = {f"thing{number}-1.0-py3-none-any.whl": f"bytes of {number}".encode() * 50 for number in range(20)}
+FILES = [lock_bytes(data, file=name) for name, data in CONTENTS.items()]
+
+
+@pytest.fixture
+def web(monkeypatch: pytest.MonkeyPatch) -> FakeWeb:
+    web = FakeWeb()
+    for name, data in CONTENTS.items():
+        web.put(f"{MIRROR}/{name}", serve(data))
+    monkeypatch.setattr(module, "HTTPAdapter", lambda **_: web)
+    monkeypatch.setattr(module, "find_sources", lambda *_: Sources(mirrors=(MIRROR,)))
+    return web
+
+
+def fetch(files: Sequence[LockedFile], root: Path) -> Cache:
+    return fetch_files(files, make_site(cache=root / "cache"), PLATFORM)
+
+
+def held(cache: Cache, files: Sequence[LockedFile]) -> list[bool]:
+    return [cache.path(f.sha256).is_file() and cache.path(f.sha256).read_bytes() == CONTENTS[f.file] for f in files]
+
+
+def test_many_files_are_fetched(web: FakeWeb, tmp_path: Path) -> None:
+    assert all(held(fetch(FILES, tmp_path), FILES))
+    assert len(web.requests) == len(FILES)
+
+
+def test_what_is_there_is_not_fetched_and_not_even_looked_for(
+    web: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch(FILES, tmp_path)
+    web.requests.clear()
+    monkeypatch.delattr(module, "find_sources")
+    fetch(FILES, tmp_path)
+    assert web.requests == []
+
+
+def test_bytes_that_two_files_share_are_fetched_once(web: FakeWeb, tmp_path: Path) -> None:
+    fetch([FILES[0], FILES[0], lock_bytes(CONTENTS[FILES[0].file], file=FILES[0].file, name="again")], tmp_path)
+    assert len(web.requests) == 1
+
+
+def test_only_what_is_missing_is_fetched(web: FakeWeb, tmp_path: Path) -> None:
+    for data in list(CONTENTS.values())[1:]:
+        put_in_cache(Cache(tmp_path / "cache"), data)
+    fetch(FILES, tmp_path)
+    assert web.asked(f"{MIRROR}/{FILES[0].file}") == [""] and len(web.requests) == 1
+
+
+def test_all_that_failed_is_reported_once_the_others_are_in(web: FakeWeb, tmp_path: Path) -> None:
+    for file in FILES[:3]:
+        web.put(f"{MIRROR}/{file.file}", status(404))
+    with pytest.raises(Undecided) as caught:
+        fetch(FILES, tmp_path)
+    assert sorted(problem.place for problem in caught.value.problems) == sorted(file.file for file in FILES[:3])
+    assert held(Cache(tmp_path / "cache"), FILES) == [False] * 3 + [True] * 17
+
+
+def test_a_disk_that_cannot_hold_it_is_noticed_before_anything_is_asked(
+    web: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=100)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(Undecided, match=r"needs 10\.5 kB for downloads, 100 B are free[\s\S]*XDG_CACHE_HOME"):
+        fetch(FILES, tmp_path)
+    assert web.requests == []
+
+
+def test_an_interruption_is_passed_on_and_keeps_what_is_finished(
+    web: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PARALLEL", 1)
+    fetch(FILES[:1], tmp_path)
+
+    def interrupt(request: Any) -> Any:
+        raise KeyboardInterrupt
+
+    def dawdle(request: Any) -> Any:
+        time.sleep(0.2)
+        return serve(CONTENTS[FILES[2].file])(request)
+
+    web.put(f"{MIRROR}/{FILES[1].file}", interrupt)
+    web.put(f"{MIRROR}/{FILES[2].file}", dawdle)
+    web.requests.clear()
+    with pytest.raises(KeyboardInterrupt):
+        fetch(FILES, tmp_path)
+    assert held(Cache(tmp_path / "cache"), FILES[:2]) == [True, False]
+    assert len(web.requests) <= 2, "what had not begun is not begun any more"
+
+
+def test_a_mistake_in_the_sites_configuration_stops_it(
+    web: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> Sources:
+        raise ConfigError("bad settings")
+
+    monkeypatch.setattr(module, "find_sources", refuse)
+    with pytest.raises(ConfigError):
+        fetch(FILES, tmp_path)
+
+
+def test_without_a_terminal_there_is_a_line_now_and_then(
+    web: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "QUIET_S", -1.0)
+    fetch(FILES, tmp_path)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "fetch: 20 of 20 files are not in the cache (10.5 kB)"
+    assert lines[-1] == "fetch: 10.5 kB of 10.5 kB"

@@ -1,0 +1,250 @@
+"""What people write into matrix.toml and image.toml: every mistake is named with its place, and all of them at once."""
+
+from __future__ import annotations
+
+import copy
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scripts.errors import ConfigError, ExitCode
+from scripts.matrix import load_matrix, make_cells
+from tests.unit.builders import BASE, MATRIX, REPOSITORY_ROOT, SERVE, edit, write, write_project
+
+SERVE_TOML = "images/serve/image.toml"
+BASE_TOML = "images/base/image.toml"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return write_project(tmp_path)
+
+
+def problems_of(root: Path) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load_matrix(root)
+    assert caught.value.exit_code is ExitCode.USAGE
+    return [" ".join(str(problem).split()) for problem in caught.value.problems]
+
+
+def test_the_repositorys_own_matrix_loads_and_its_ids_are_distinct() -> None:
+    ids = [cell.id for cell in make_cells(load_matrix(REPOSITORY_ROOT))]
+    assert {"vllm-cu128-5090", "vllm-cu128-5090-wheel", "vllm-cpu"} <= set(ids)
+    assert len(ids) == len(set(ids))
+
+
+def test_what_was_written_is_what_is_read(root: Path) -> None:
+    matrix = load_matrix(root)
+    assert (matrix.cuda["12.8"].toolkit, matrix.cuda["12.8"].slug) == ("12.8.1", "cu128")
+    assert (matrix.targets["5090"].has_gpu, matrix.targets["cpu"].has_gpu) == (True, False)
+    assert matrix.tools.packages == {"new": ("docker.io", "runc")}
+    assert (matrix.images["base"].cells, matrix.images["serve"].cells) == (False, True)
+    recipe = matrix.images["serve"].recipes["wheel", "cpu"]
+    assert (recipe.version, recipe.absent, recipe.upstream[0].size) == ("1.2.0", ("triton",), 1000)
+    assert matrix.images["base"].smoke is None
+
+
+def test_cells_are_the_product_less_the_exclusions(root: Path) -> None:
+    assert [cell.id for cell in make_cells(load_matrix(root))] == [
+        "serve-cu128-5090",
+        "serve-cu128-5090-wheel",
+        "train-cu128-5090",
+        "train-cu128-5090-wheel",
+        "serve-cu130-5090-wheel",
+        "train-cu130-5090-wheel",
+        "serve-cpu",
+        "train-cpu",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "expected"),
+    [
+        # --- unknown and missing keys
+        ("matrix.toml", "recipes =", "recipies =", "unknown key `recipies` next: did you mean `recipes`?"),
+        (
+            "matrix.toml",
+            'driver = "570.124.06"',
+            'drivers = "570"',
+            'matrix.toml: [cuda."12.8"]: unknown key `drivers`',
+        ),
+        ("matrix.toml", 'reason = "proves nothing"', 'why = "x"', "missing key `reason`"),
+        ("matrix.toml", 'glibc = "2.36"\n', "", "missing key `glibc`"),
+        (SERVE_TOML, "licenses", "licences", "unknown key `licences` next: did you mean `licenses`?"),
+        (SERVE_TOML, "timeout_s = 60", "timeout = 60", "unknown key `timeout` next: did you mean `timeout_s`?"),
+        (SERVE_TOML, "revision =", "commit =", "[recipe.wheel.cpu]: unknown key `commit`"),
+        (SERVE_TOML, "size = 1000", "bytes = 1000", "[recipe.wheel.cpu.upstream.1"),
+        (BASE_TOML, 'version = "1"\n', "", "missing key `version`"),
+        # --- wrong types
+        ("matrix.toml", "memory = 32", 'memory = "32 GB"', "[targets.5090.memory]: expected a whole number"),
+        ("matrix.toml", '["source", "wheel"]', '"source"', "[recipes]: expected a list, found a string"),
+        ("matrix.toml", "version = 1\n", "version = true\n", "[version]: expected a whole number, found true or false"),
+        ("matrix.toml", '["docker.io", "runc"]', '["docker.io", 3]', "[tools.new]: expected a list of strings"),
+        (BASE_TOML, "cells = false", 'cells = "no"', "[cells]: expected true or false, found a string"),
+        # --- values
+        ("matrix.toml", "version = 1\n", "version = 2\n", "this program reads version 1"),
+        ("matrix.toml", 'toolkit = "12.8.1"', 'toolkit = "12.x"', "`12.x` is not a version like 12.8"),
+        ("matrix.toml", 'toolkit = "12.8.1"', 'toolkit = "12.9.1"', "toolkit 12.9.1 is not of the line 12.8"),
+        ("matrix.toml", 'python = "3.11"', 'python = "three"', "`three` is not a version"),
+        ("matrix.toml", 'uv = "0.9.1"', 'uv = "latest"', "`latest` is not a version"),
+        ("matrix.toml", 'compute = "12.0"', 'compute = "sm_120"', "`sm_120` is not a version"),
+        ("matrix.toml", "memory = 32", "memory = -1", "must not be negative"),
+        ("matrix.toml", 'driver = "570", memory', "memory", "needs `driver` and `memory`"),
+        ("matrix.toml", "5090 =", '"RTX 5090" =', "`RTX 5090` cannot be part of a tag"),
+        ("matrix.toml", '["source", "wheel"]', '["source", "wheel", "source"]', "[recipes]: `source` stands twice"),
+        ("matrix.toml", '["old", "new"]', '["new", "new"]', "[platform.suites]: `new` stands twice"),
+        ("matrix.toml", '["old", "new"]', "[]", "[platform.suites]: expected a list of strings, with at least one"),
+        (SERVE_TOML, 'checks = ["load", "serve"]', 'checks = ["load", "load"]', "`load` stands twice"),
+        (SERVE_TOML, 'checks = ["load", "serve"]', "checks = []", "[smoke.checks]: expected a list of strings"),
+        (SERVE_TOML, "timeout_s = 60", "timeout_s = 0", "must be more than 0"),
+        (SERVE_TOML, "1" * 64, "1" * 63, "expected 64 hexadecimal digits"),
+        (SERVE_TOML, "1" * 64, "1" * 63 + "G", "expected 64 hexadecimal digits"),
+        (SERVE_TOML, 'file = "torch-2.0-py3-none-any.whl"', 'file = "torch-2.0.tar.gz"', "the file name of a wheel"),
+        (SERVE_TOML, 'url = "https', 'url = "http', "expected an https:// address"),
+        (SERVE_TOML, 'summary = "A server"', 'summary = ""', "[summary]: must not be empty"),
+        # --- names that refer to something
+        (
+            "matrix.toml",
+            'recipe = "source" }',
+            'recipe = "sauce" }',
+            "unknown recipe `sauce` next: one of: source, wheel",
+        ),
+        (SERVE_TOML, "[recipe.wheel.cpu]", "[recipe.weel.cpu]", "unknown recipe `weel`"),
+        (
+            SERVE_TOML,
+            "[recipe.wheel.cpu]",
+            '[recipe.wheel."12.7"]',
+            "unknown CUDA line `12.7` next: one of: 12.8, 13.0, cpu",
+        ),
+        (SERVE_TOML, 'parent = "base"', 'parent = "bass"', "unknown parent `bass` next: one of: base, serve, train"),
+        (SERVE_TOML, 'parent = "base"', 'parent = "train"', "parent `train` is built in cells"),
+        (SERVE_TOML, 'parent = "base"', 'parent = "serve"', "parent `serve` is built in cells"),
+        (BASE_TOML, 'version = "1"', 'version = "1"\nparent = "base"', "a cycle of parents: base → base"),
+        # --- what contradicts itself
+        (SERVE_TOML, 'parent = "base"', 'parent = "base"\ncells = false\nversion = "1"', "neither recipes nor smoke"),
+        (SERVE_TOML, SERVE[SERVE.index("[smoke]") :], "", "has a recipe but no [smoke]"),
+        # --- exclusions
+        (
+            "matrix.toml",
+            'cuda = "13.0"\nrecipe = "source"\n',
+            "",
+            "[exclude.2]: names no image, cuda, target or recipe",
+        ),
+        ("matrix.toml", 'target = "cpu"\n', 'target = "cpux"\n', "[exclude.1]: excludes no cell (target = cpux"),
+        ("matrix.toml", 'target = "cpu"\n', 'target = "cpu"\ncuda = "12.8"\n', "[exclude.1]: excludes no cell"),
+    ],
+)
+def test_a_mistake_is_named_with_its_place(file: str, old: str, new: str, expected: str, root: Path) -> None:
+    edit(root / file, old, new)
+    found = problems_of(root)
+    assert any(problem.startswith(file) and expected in problem for problem in found), found
+
+
+def test_an_idle_exclusion_is_not_reported_while_the_cells_are_unknown(root: Path) -> None:
+    edit(root / SERVE_TOML, 'parent = "base"', 'parent = "bass"')
+    edit(root / "matrix.toml", 'target = "cpu"\n', 'target = "cpux"\n')
+    assert len(problems_of(root)) == 1
+
+
+def test_a_cycle_of_parents_is_shown_from_each_of_its_members(root: Path) -> None:
+    write(root / "images/other/image.toml", BASE + 'parent = "base"\n')
+    edit(root / BASE_TOML, 'version = "1"', 'version = "1"\nparent = "other"')
+    assert [problem.split(" next")[0] for problem in problems_of(root)] == [
+        "images/base/image.toml: a cycle of parents: base → other → base",
+        "images/other/image.toml: a cycle of parents: other → base → other",
+    ]
+
+
+def test_mistakes_of_several_files_are_reported_at_once(root: Path) -> None:
+    edit(root / "matrix.toml", "memory = 32", "memroy = 32")
+    edit(root / "matrix.toml", 'glibc = "2.36"', "glibc = 2.36")
+    edit(root / SERVE_TOML, "timeout_s = 60", 'timeout_s = "1 min"')
+    write(root / BASE_TOML, "summary = ")
+    found = problems_of(root)
+    for place in ("[targets.5090]", "[platform.glibc]", "[smoke.timeout_s]", BASE_TOML):
+        assert any(place in problem for problem in found), place
+
+
+@pytest.mark.parametrize(
+    ("data", "cause"),
+    [(b"", "missing key `recipes`"), (b"version = ", "Invalid"), (b'version = "\xff"', "utf-8"), (None, "is missing")],
+)
+def test_a_matrix_that_cannot_be_read_at_all(data: bytes | None, cause: str, root: Path) -> None:
+    (root / "matrix.toml").unlink()
+    if data is not None:
+        (root / "matrix.toml").write_bytes(data)
+    assert any(cause in problem for problem in problems_of(root))
+
+
+def test_a_project_without_images_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "matrix.toml", MATRIX)
+    assert "images: no image.toml in any folder next: run this in a checkout of the project" in problems_of(tmp_path)
+
+
+def test_a_folder_whose_name_no_repository_can_have_is_refused(root: Path) -> None:
+    (root / "images/train").rename(root / "images/Train!")
+    assert any("`Train!` cannot name a repository" in problem for problem in problems_of(root))
+
+
+def test_a_huge_file_is_read_like_any_other(root: Path) -> None:
+    with (root / "matrix.toml").open("a") as stream:
+        stream.writelines(f"# comment {number}\n" for number in range(200_000))
+    assert len(load_matrix(root).targets) == 2
+
+
+def test_thousands_of_mistakes_are_still_one_error(root: Path) -> None:
+    with (root / SERVE_TOML).open("a") as stream:
+        stream.writelines(f"key{number} = 1\n" for number in range(2000))
+    assert len(problems_of(root)) == 2000
+
+
+# --- whatever anyone writes: a matrix, or a ConfigError with a place for each problem
+
+_VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False),
+    st.text(max_size=5),
+    st.just([]),
+    st.just({}),
+    st.lists(st.one_of(st.text(max_size=3), st.integers(), st.just({})), max_size=3),
+    st.dictionaries(st.text(max_size=3), st.one_of(st.integers(), st.text(max_size=3)), max_size=2),
+)
+
+
+def _paths(value: object, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    items: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield (*path, key)
+        yield from _paths(item, (*path, key))
+
+
+DOCUMENTS = {"matrix.toml": tomllib.loads(MATRIX), SERVE_TOML: tomllib.loads(SERVE), BASE_TOML: tomllib.loads(BASE)}
+PLACES = [(file, *path) for file, document in DOCUMENTS.items() for path in _paths(document)]
+
+
+@given(st.lists(st.tuples(st.sampled_from(PLACES), _VALUES), min_size=1, max_size=2))
+def test_no_value_anywhere_is_a_crash(changes: list[tuple[tuple[Any, ...], Any]]) -> None:
+    documents: Any = copy.deepcopy(DOCUMENTS)
+    for place, value in changes:
+        holder: Any = documents
+        try:
+            for key in place[:-1]:
+                holder = holder[key]
+            holder[place[-1]] = value
+        except (KeyError, IndexError, TypeError):
+            continue  # the first change took the second one's place away
+    root = Path("/nowhere")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("scripts.matrix.load.parse_toml", lambda path, place: documents[place])
+        patch.setattr(Path, "glob", lambda self, pattern: [root / SERVE_TOML, root / BASE_TOML])
+        try:
+            load_matrix(root)
+        except ConfigError as error:
+            assert error.problems and all(p.place and p.cause for p in error.problems)

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.errors import ConfigError, ExitCode
+from scripts.site import PipSettings, Site, read_apt_mirrors, read_pip_settings, uv_environment
+
+
+def print_from(monkeypatch: pytest.MonkeyPatch, text: str) -> list[list[str]]:
+    """Whatever is run prints this text; returns the commands."""
+    commands: list[list[str]] = []
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0, text, "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return commands
+
+
+# --- HALLMARK_*
+
+
+def test_without_variables_a_site_has_no_overrides() -> None:
+    site = Site.from_environment({"HOME": "/home/me"})
+    assert (site.engine, site.registry, site.mirrors, site.wheels) == ("auto", "", (), ())
+
+
+def test_every_variable_is_read(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    site = Site.from_environment(
+        {
+            "HALLMARK_ENGINE": "embedded",
+            "HALLMARK_REGISTRY": "registry.example.com/team/",
+            "HALLMARK_MIRRORS": "https://one.invalid/ \n http://two.invalid/x/",
+            "HALLMARK_WHEELS": f"{tmp_path}/a{os.pathsep}{os.pathsep}{tmp_path}/b",
+            "XDG_CACHE_HOME": "/var/cache/me",
+        }
+    )
+    assert site.engine == "embedded"
+    assert site.registry == "registry.example.com/team"
+    assert site.mirrors == ("https://one.invalid", "http://two.invalid/x")
+    assert site.wheels == (tmp_path / "a", tmp_path / "b")
+    assert site.cache == Path("/var/cache/me/hallmark")
+
+
+def test_an_empty_variable_is_as_good_as_none() -> None:
+    names = ("HALLMARK_ENGINE", "HALLMARK_REGISTRY", "HALLMARK_MIRRORS", "HALLMARK_WHEELS", "XDG_CACHE_HOME")
+    assert Site.from_environment(dict.fromkeys(names, "")) == Site.from_environment({})
+    assert Site.from_environment({}).cache == Path.home() / ".cache/hallmark"
+
+
+@pytest.mark.parametrize(
+    ("environment", "text"),
+    [
+        ({"HALLMARK_REGISTERY": "x"}, "unknown variable HALLMARK_REGISTERY"),
+        ({"HALLMARK_B": "", "HALLMARK_A": ""}, "unknown variable HALLMARK_A, HALLMARK_B"),
+        ({"HALLMARK_ENGINE": "podman"}, "HALLMARK_ENGINE=podman\n  next: one of: auto, host, embedded"),
+        ({"HALLMARK_WHEELS": "/no/such/folder"}, "HALLMARK_WHEELS: /no/such/folder is not a folder"),
+    ],
+)
+def test_a_variable_that_cannot_be_meant_is_refused(environment: dict[str, str], text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Site.from_environment(environment)
+    assert text in str(caught.value)
+    assert caught.value.exit_code is ExitCode.USAGE
+    assert caught.value.problems[0].next_step
+
+
+# --- what pip is set up with
+
+
+def test_pip_is_asked_for_its_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    listing = f"""\
+:env:.index-url='https://env.invalid/simple'
+global.extra-index-url='\\nhttps://one.invalid/simple\\nhttps://two.invalid/simple'
+global.find-links='{tmp_path} file://{tmp_path} https://links.invalid /no/such/folder'
+global.index-url='https://global.invalid/simple'
+global.timeout='60'
+"""
+    commands = print_from(monkeypatch, listing)
+    settings = read_pip_settings()
+    assert settings.index == "https://env.invalid/simple", "environment variables win, as in pip"
+    assert settings.extra_indexes == ("https://one.invalid/simple", "https://two.invalid/simple")
+    assert settings.folders == (tmp_path, tmp_path)
+    assert commands[0][1:] == ["-m", "pip", "config", "list"]
+
+
+@pytest.mark.parametrize("text", ["", "No module named pip\n", "freeze.index-url='https://other.invalid'\n"])
+def test_without_settings_pips_defaults_hold(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    print_from(monkeypatch, text)
+    assert read_pip_settings() == PipSettings()
+
+
+def test_uv_gets_from_pips_settings_what_it_has_none_of_its_own_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("UV_DEFAULT_INDEX", "UV_INDEX"):
+        monkeypatch.delenv(name, raising=False)
+    settings = PipSettings("https://index.invalid", ("https://a.invalid", "https://b.invalid"))
+    environment = uv_environment(settings)
+    assert environment["UV_DEFAULT_INDEX"] == "https://index.invalid"
+    assert environment["UV_INDEX"] == "https://a.invalid https://b.invalid"
+    assert not {"UV_DEFAULT_INDEX", "UV_INDEX"} & uv_environment(PipSettings()).keys()
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "https://own.invalid")
+    assert uv_environment(settings)["UV_DEFAULT_INDEX"] == "https://own.invalid"
+
+
+# --- what apt is set up with
+
+
+def test_apt_is_asked_for_the_roots_of_its_suites(monkeypatch: pytest.MonkeyPatch) -> None:
+    print_from(
+        monkeypatch,
+        "'http://mirror.invalid/debian/dists/stable/InRelease' mirror_InRelease 0 \n"
+        "'http://mirror.invalid/debian//dists/stable-updates/InRelease' mirror_InRelease 0 \n"
+        "'http://second.invalid/debian/dists/stable/InRelease' second_InRelease 0 \n"
+        "'http://security.invalid/dists/stable-security/InRelease' security_InRelease 0 \n"
+        "Reading package lists...\n",
+    )
+    assert read_apt_mirrors() == {
+        "stable": "http://mirror.invalid/debian",
+        "stable-updates": "http://mirror.invalid/debian",
+        "stable-security": "http://security.invalid",
+    }
+
+
+def test_a_machine_without_apt_has_no_mirrors(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*_: Any, **__: Any) -> None:
+        raise FileNotFoundError("apt-get")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert read_apt_mirrors() == {}
