@@ -23,10 +23,11 @@ from scripts.smoke.tiny_llama import write_model
 VERSION = 1
 HERE = Path(__file__).parent
 SHARED = ("probe.py", "reference.json")
-# Largest difference accepted between log-probabilities and the float64 reference, in nats. In float32 the real engines
-# agree to 1e-6; in bfloat16 to 0.01 (measured on an H200). A broken kernel is orders of magnitude off.
+# Largest difference accepted between log-probabilities and the float64 reference, in nats. Float32 engines on the CPU
+# stay within 2.3e-5. In bfloat16 the model, made to be sensitive, moves by up to 0.24 (PyTorch 2.11, measured on an
+# H200) with the same greedy tokens; layer weights with flipped signs move it further and change the tokens.
 TOLERANCE = {"cpu": 1e-3}
-TOLERANCE_BFLOAT16 = 0.03
+TOLERANCE_BFLOAT16 = 0.3
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import subprocess
+from typing import Any
+
+import docker
+import pytest
+import requests
+from docker.errors import DockerException
+
+from scripts.engine.host import CONTAINERD, find_shortcoming, probe_host
+
+
+@pytest.mark.parametrize("version", ["26.0.0", "26.1.5+dfsg1", "28.5.1", "28", "100.0"])
+def test_an_engine_that_is_new_enough_and_keeps_images_in_containerd_will_do(version: str) -> None:
+    assert find_shortcoming(version, CONTAINERD) == ""
+
+
+@pytest.mark.parametrize("version", ["20.10.24+dfsg1", "25.0.5", "9.9", "dev", ""])
+def test_an_engine_that_is_too_old_or_does_not_say_will_not_do(version: str) -> None:
+    why = find_shortcoming(version, CONTAINERD)
+    assert version in why and "too old" in why and "26 or newer" in why
+
+
+@pytest.mark.parametrize("store", ["", "overlay2", "io.containerd.snapshotter.v2"])
+def test_an_engine_with_another_image_store_will_not_do(store: str) -> None:
+    assert "does not use the containerd image store" in find_shortcoming("28.5.1", store)
+
+
+class Client:
+    """What the SDK says of an engine, or raises."""
+
+    def __init__(self, version: str, status: Any, error: Exception | None = None) -> None:
+        self._version, self._status, self._error = version, status, error
+
+    def version(self) -> dict[str, str]:
+        if self._error:
+            raise self._error
+        return {"Version": self._version}
+
+    def info(self) -> dict[str, Any]:
+        return {"DriverStatus": self._status}
+
+
+def probe(monkeypatch: pytest.MonkeyPatch, client: Client | Exception, buildx: int | Exception = 0) -> Any:
+    def connect(base_url: str, timeout: int) -> Client:
+        if isinstance(client, Exception):
+            raise client
+        return client
+
+    def run(command: list[str], check: bool, **_: Any) -> None:
+        if isinstance(buildx, Exception):
+            raise buildx
+        if buildx and check:
+            raise subprocess.CalledProcessError(buildx, command)
+
+    monkeypatch.setattr(docker, "DockerClient", connect)
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setenv("DOCKER_HOST", "unix:///run/some.sock")
+    return probe_host()
+
+
+GOOD = Client("28.5.1", [["driver-type", CONTAINERD]])
+
+
+def test_a_good_engine_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, why = probe(monkeypatch, GOOD)
+    assert why == ""
+    assert (engine.host, engine.embedded, engine.version) == ("unix:///run/some.sock", False, "28.5.1")
+
+
+@pytest.mark.parametrize(
+    ("client", "buildx", "said"),
+    [
+        (DockerException("no socket"), 0, "no Docker Engine answers at unix:///run/some.sock"),
+        (FileNotFoundError("no socket"), 0, "no Docker Engine answers"),
+        (Client("28.5.1", None, requests.ConnectionError("reset")), 0, "no Docker Engine answers"),
+        (Client("20.10.24", [["driver-type", CONTAINERD]]), 0, "too old"),
+        (Client("28.5.1", [["Backing Filesystem", "extfs"]]), 0, "containerd image store"),
+        (Client("28.5.1", None), 0, "containerd image store"),
+        (GOOD, 1, "`docker buildx` does not answer"),
+        (GOOD, FileNotFoundError("docker"), "`docker buildx` does not answer"),
+        (GOOD, subprocess.TimeoutExpired("docker", 30), "`docker buildx` does not answer"),
+    ],
+)
+def test_any_other_is_left_alone_and_the_reason_is_said(
+    client: Client | Exception, buildx: int | Exception, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, why = probe(monkeypatch, client, buildx)
+    assert engine is None and said in why

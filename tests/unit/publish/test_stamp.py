@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.build.layout import Layout
+from scripts.errors import ConfigError, Undecided
+from scripts.model import Outcome, Result, Target
+from scripts.plan import PlannedCell
+from scripts.publish import stamp as module
+from scripts.publish.registry import OCI_MANIFEST
+from scripts.publish.stamp import Tags, make_statement, name_tags, stamp_engine, stamp_registry, withdraw
+from scripts.smoke.smoke import Evidence
+from tests.unit.builders import CPU, RTX, make_cell, make_image
+from tests.unit.fake_docker import FakeDocker
+
+from .fake_registry import REPOSITORY, FakeRegistry, fail, make_layout
+
+ONE, TWO = "sha256:" + "1" * 64, "sha256:" + "2" * 64
+TAGS = Tags("image", "1.2.0-cpu", "1.2.0-cpu-abcdef012345")
+FIXED, MOVING = "hallmark/image:1.2.0-cpu-abcdef012345", "hallmark/image:1.2.0-cpu"
+
+
+def make_evidence(digest: str = ONE, **outcomes: Outcome) -> Evidence:
+    results = tuple(Result(check, outcome) for check, outcome in outcomes.items())
+    return Evidence("5" * 64, digest, results, 2.5, "2026-01-02T03:04:05Z", {"cpu": "8 × some"})
+
+
+PASSED = make_evidence(load=Outcome.PASSED, container=Outcome.PASSED)
+
+
+# --- names
+
+
+@pytest.mark.parametrize(
+    ("target", "recipe", "moving"),
+    [(CPU, "wheel", "1.2.0-cpu"), (RTX, "source", "1.2.0-cu128-5090"), (RTX, "wheel", "1.2.0-cu128-5090-wheel")],
+)
+def test_tags_are_the_version_and_the_cell_and_for_good_the_build(target: Target, recipe: str, moving: str) -> None:
+    image = make_image(Path("/images/serve"))
+    planned = PlannedCell(make_cell(target, recipe), image, (), image.recipes["wheel", "cpu"])
+    tags = name_tags(planned, "abcdef0123456789")
+    assert tags == Tags("serve", moving, f"{moving}-abcdef012345")
+    assert tags.all == (tags.fixed, tags.moving), "an interruption never leaves the moving tag alone"
+
+
+# --- the engine
+
+
+def test_both_tags_are_set_on_the_digest() -> None:
+    docker = FakeDocker()
+    docker.tags = {ONE: set(), TWO: {MOVING}}
+    assert stamp_engine(docker.engine(), ONE, TAGS) == MOVING
+    assert docker.tags == {ONE: {FIXED, MOVING}, TWO: set()}
+
+
+def test_tags_that_are_right_are_not_set_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    docker = FakeDocker()
+    docker.tags = {ONE: {FIXED, MOVING}}
+    monkeypatch.delattr(module, "set_tag")
+    assert stamp_engine(docker.engine(), ONE, TAGS) == MOVING
+
+
+def test_an_image_that_is_not_there_gets_no_tag() -> None:
+    with pytest.raises(Undecided):
+        stamp_engine(FakeDocker().engine(), ONE, TAGS)
+
+
+def test_withdrawing_takes_the_tags_of_one_digest_off() -> None:
+    docker = FakeDocker()
+    docker.tags = {ONE: {FIXED, MOVING}, TWO: {"hallmark/other:1"}}
+    assert withdraw(docker.engine(), ONE) == [MOVING, FIXED]
+    assert docker.tags == {ONE: set(), TWO: {"hallmark/other:1"}}
+    assert withdraw(docker.engine(), ONE) == []
+
+
+# --- a registry
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return make_layout(tmp_path / "layout", "candidate")
+
+
+def publish(fake: FakeRegistry, layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(module, "Registry", fake.client)
+    evidence = make_evidence(layout.digest, load=Outcome.PASSED, container=Outcome.PASSED)
+    return stamp_registry("registry.example.com/team", layout, TAGS, evidence, "image-cpu", tmp_path / "locks")
+
+
+def test_a_candidate_is_pushed_with_its_evidence_and_then_tagged(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = FakeRegistry()
+    assert publish(fake, layout, tmp_path, monkeypatch) == f"{REPOSITORY}:1.2.0-cpu"
+    manifest = layout.blob_path(layout.digest).read_bytes()
+    assert fake.tag(TAGS.moving) == fake.tag(TAGS.fixed) == manifest
+    [artifact] = [data for data, kind in fake.manifests.values() if kind == OCI_MANIFEST and b"subject" in data]
+    content = json.loads(artifact)
+    assert content["subject"]["digest"] == layout.digest
+    statement = json.loads(fake.blobs[content["layers"][0]["digest"]])
+    assert statement["subject"][0]["digest"]["sha256"] == layout.digest.removeprefix("sha256:")
+    assert statement["predicate"]["tags"] == [TAGS.fixed, TAGS.moving]
+
+
+def test_no_tag_is_set_before_the_evidence_is_there(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for at in range(1, 100):
+        fake = FakeRegistry()
+        fake.faults, fake.from_then_on = {at: fail}, True
+        try:
+            publish(fake, layout, tmp_path, monkeypatch)
+        except Undecided:
+            tagged = [tag for tag in TAGS.all if fake.tag(tag)]
+            assert not tagged or any(b"subject" in data for data, _ in fake.manifests.values())
+            assert tagged != [TAGS.moving], "the moving tag follows the fixed one"
+        else:
+            break
+    assert at > 10
+
+
+@pytest.mark.parametrize("name", ["team", "https://registry.example.com", "Registry.example.com/Team"])
+def test_a_registry_that_cannot_be_meant_is_a_mistake(name: str, layout: Layout, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        stamp_registry(name, layout, TAGS, PASSED, "image-cpu", tmp_path)
+
+
+# --- the statement
+
+
+def predicate(evidence: Evidence) -> dict[str, Any]:
+    made: Any = make_statement(evidence, "registry.example.com/team/image", "image-cpu", TAGS.all)
+    return dict(made["predicate"])
+
+
+def test_a_statement_says_what_was_tested_and_as_what() -> None:
+    assert make_statement(PASSED, "registry.example.com/team/image", "image-cpu", TAGS.all) == {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": "registry.example.com/team/image", "digest": {"sha256": "1" * 64}}],
+        "predicateType": "https://in-toto.io/attestation/test-result/v0.1",
+        "predicate": {
+            "result": "PASSED",
+            "configuration": [{"name": "smoke", "digest": {"sha256": "5" * 64}}],
+            "passedTests": ["load", "container"],
+            "failedTests": [],
+            "cell": "image-cpu",
+            "tags": ["1.2.0-cpu-abcdef012345", "1.2.0-cpu"],
+            "host": {"cpu": "8 × some"},
+            "finished": "2026-01-02T03:04:05Z",
+        },
+    }
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.SKIPPED, Outcome.ERROR])
+def test_evidence_with_anything_but_passed_says_failed(outcome: Outcome) -> None:
+    made = predicate(make_evidence(load=Outcome.PASSED, serve=outcome, container=Outcome.PASSED))
+    assert (made["result"], made["passedTests"], made["failedTests"]) == ("FAILED", ["load", "container"], ["serve"])

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.matrix import Image, Smoke
+from scripts.model import Cell, Outcome, Result
+from scripts.smoke import smoke as module
+from scripts.smoke.container import ContainerRun
+from scripts.smoke.smoke import Evidence, identify, lay_out, read_evidence, run_smoke
+from tests.unit.builders import CPU, RTX, SMOKE, make_cell, make_image, write
+from tests.unit.fake_docker import FakeDocker
+
+DIGEST = "sha256:" + "d" * 64
+RESULTS = (Result("load", Outcome.PASSED, "fine", {"seconds": 1.5}), Result("container", Outcome.FAILED, "bad"))
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Image:
+    write(tmp_path / "image/smoke.py", "import probe\n")
+    write(tmp_path / "image/README.md", "# Serve\n")
+    return make_image(tmp_path / "image")
+
+
+@pytest.fixture
+def helpers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of what smoke scripts share, for a test to change."""
+    folder = tmp_path / "helpers"
+    for name in (*module.SHARED, "tiny_llama.py", "container.py"):
+        write(folder / name, (module.HERE / name).read_text())
+    monkeypatch.setattr(module, "HERE", folder)
+    return folder
+
+
+# --- which question a smoke test asks
+
+
+def test_the_same_question_has_the_same_id(image: Image, tmp_path: Path) -> None:
+    write(tmp_path / "elsewhere/smoke.py", "import probe\n")
+    moved = dataclasses.replace(image, folder=tmp_path / "elsewhere")
+    assert identify(make_cell(), image, SMOKE, DIGEST) == identify(make_cell(), moved, SMOKE, DIGEST)
+
+
+@pytest.mark.parametrize(
+    ("cell", "smoke", "digest"),
+    [
+        (make_cell(), SMOKE, "sha256:" + "e" * 64),
+        (make_cell(), dataclasses.replace(SMOKE, timeout_s=61), DIGEST),
+        (make_cell(), dataclasses.replace(SMOKE, memory_gib=3), DIGEST),
+        (make_cell(), dataclasses.replace(SMOKE, checks=("load",)), DIGEST),
+        (make_cell(RTX), SMOKE, DIGEST),
+        (make_cell(dataclasses.replace(RTX, compute="9.0")), SMOKE, DIGEST),
+    ],
+)
+def test_another_question_has_another_id(cell: Cell, smoke: Smoke, digest: str, image: Image) -> None:
+    known = {
+        identify(make_cell(target), image, SMOKE, DIGEST)
+        for target in ([CPU] if cell == make_cell(RTX) else [CPU, RTX])
+    }
+    assert identify(cell, image, smoke, digest) not in known
+
+
+@pytest.mark.parametrize("name", ["probe.py", "reference.json", "tiny_llama.py", "container.py"])
+def test_other_helpers_ask_another_question(name: str, image: Image, helpers: Path) -> None:
+    before = identify(make_cell(), image, SMOKE, DIGEST)
+    with (helpers / name).open("a") as stream:
+        stream.write("\n")
+    assert identify(make_cell(), image, SMOKE, DIGEST) != before
+
+
+def test_another_script_asks_another_question_and_another_manual_does_not(image: Image) -> None:
+    before = identify(make_cell(), image, SMOKE, DIGEST)
+    write(image.folder / "README.md", "# Other\n")
+    assert identify(make_cell(), image, SMOKE, DIGEST) == before
+    write(image.folder / "smoke.py", "import probe  # changed\n")
+    assert identify(make_cell(), image, SMOKE, DIGEST) != before
+
+
+def test_the_order_of_checks_is_no_part_of_the_question(image: Image) -> None:
+    turned = dataclasses.replace(SMOKE, checks=SMOKE.checks[::-1])
+    assert identify(make_cell(), image, turned, DIGEST) == identify(make_cell(), image, SMOKE, DIGEST)
+
+
+# --- running
+
+
+def smoke(
+    image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, results: Any = RESULTS
+) -> tuple[Evidence, list[str]]:
+    """Smoke-test with a container that ends with these results; returns the evidence and the files it was shown."""
+    shown: list[str] = []
+
+    def run_container(
+        engine: Any, digest: str, folder: Path, limits: Smoke, environment: dict[str, str]
+    ) -> ContainerRun:
+        shown.extend(path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")))
+        return ContainerRun(results, "the log", 2.5)
+
+    monkeypatch.setattr(module, "run_container", run_container)
+    engine = FakeDocker().engine()
+    made = run_smoke(engine, make_cell(), image, SMOKE, DIGEST, tmp_path / "work", tmp_path / "run", lambda text: None)
+    return made, shown
+
+
+def test_a_container_is_shown_the_script_its_helpers_the_reference_and_a_model(
+    image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, shown = smoke(image, tmp_path, monkeypatch)
+    assert {"smoke.py", "probe.py", "reference.json", "model/config.json", "model/model.safetensors"} <= set(shown)
+    assert list((tmp_path / "work").iterdir()) == [], "the folder is gone afterwards"
+
+
+def test_what_a_container_is_shown_is_readable_for_any_user(image: Image, tmp_path: Path) -> None:
+    (image.folder / "smoke.py").chmod(0o600)
+    lay_out(image, tmp_path / "folder")
+    for path in ((tmp_path / "folder"), *(tmp_path / "folder").rglob("*")):
+        assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() else 0o644)
+
+
+def test_evidence_is_written_and_read_again(image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, _ = smoke(image, tmp_path, monkeypatch)
+    assert read_evidence(tmp_path / "run", identify(make_cell(), image, SMOKE, DIGEST)) == made
+    assert (made.digest, made.results, made.seconds) == (DIGEST, RESULTS, 2.5)
+    assert made.host["engine"] == "28.5.1"
+    assert (tmp_path / "run/smoke.log").read_text() == "the log"
+
+
+# --- evidence that is none
+
+
+@pytest.fixture
+def evidence(image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    smoke(image, tmp_path, monkeypatch)
+    return tmp_path / "run/smoke.json"
+
+
+def test_evidence_of_another_question_is_none(evidence: Path) -> None:
+    assert read_evidence(evidence.parent, "0" * 64) is None
+
+
+def test_no_evidence_is_none(tmp_path: Path) -> None:
+    assert read_evidence(tmp_path / "nothing", "0" * 64) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"version": 99}, id="a later version"),
+        pytest.param({"version": None}, id="no version"),
+        pytest.param({"results": None}, id="no results"),
+        pytest.param({"results": "all passed"}, id="results in words"),
+        pytest.param({"results": [{"check": "load", "outcome": "perfect"}]}, id="an unknown outcome"),
+        pytest.param({"results": [{"outcome": "passed"}]}, id="a result without a name"),
+        pytest.param({"results": [{"check": "load", "outcome": "passed", "extra": 1}]}, id="a result with more"),
+        pytest.param({"results": [3]}, id="a number for a result"),
+        pytest.param({"digest": None}, id="no digest"),
+        pytest.param({"more": 1}, id="an unknown field"),
+    ],
+)
+def test_damaged_evidence_is_none(change: dict[str, Any], evidence: Path) -> None:
+    data = json.loads(evidence.read_text()) | change
+    evidence.write_text(json.dumps({key: value for key, value in data.items() if value is not None}))
+    assert read_evidence(evidence.parent, data["smoke_id"]) is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", '"smoke"'])
+def test_a_file_that_is_no_evidence_at_all_is_none(text: str, evidence: Path) -> None:
+    smoke_id = json.loads(evidence.read_text())["smoke_id"]
+    evidence.write_text(text)
+    assert read_evidence(evidence.parent, smoke_id) is None
+
+
+def test_undamaged_evidence_is_some(evidence: Path) -> None:
+    data = json.loads(evidence.read_text())
+    evidence.write_text(json.dumps(data))
+    assert read_evidence(evidence.parent, data["smoke_id"]) is not None

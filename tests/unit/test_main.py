@@ -1,0 +1,229 @@
+"""The command line from outside: exit codes, and no traceback for anything that a user can cause."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts import __main__ as command_line
+from scripts import verbs
+from scripts.__main__ import main, make_parser
+from scripts.errors import BuildFailed, ConfigError, ExitCode, Problem, Undecided
+from tests.unit.builders import edit, write_locked_project, write_project
+
+VERBS = ["plan", "lock", "fetch", "build", "smoke", "publish", "verdict", "reproduce", "engine", "clean"]
+
+
+@pytest.fixture(autouse=True)
+def _keep_the_signals() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture(autouse=True)
+def _no_site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.startswith("HALLMARK_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def run(monkeypatch: pytest.MonkeyPatch, outcome: int | BaseException) -> int:
+    """Run a verb that ends like this."""
+
+    def verb(root: Path, options: argparse.Namespace) -> int:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(verbs, "plan", verb)
+    return main(["plan"])
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code"),
+    [
+        (ExitCode.ACCEPTED, 0),
+        (ExitCode.REJECTED, 1),
+        (ConfigError("bad"), 2),
+        (Undecided("no disk"), 3),
+        (BuildFailed("no rule"), 4),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_how_a_verb_ends_is_the_exit_code(
+    outcome: Any, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, outcome) == code
+    printed = capsys.readouterr()
+    assert "Traceback" not in printed.err + printed.out
+    assert bool(printed.err) == (code > 1), "whoever is stopped is told why"
+
+
+def test_every_problem_is_printed_with_its_next_step(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, ConfigError([Problem("a [bold] one", "here", "mend it"), Problem("another")]))
+    printed = capsys.readouterr()
+    assert printed.err == "error: here: a [bold] one\n  next: mend it\nerror: another\n"
+    assert printed.out == ""
+
+
+def test_an_interruption_says_that_nothing_is_lost(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, KeyboardInterrupt())
+    assert "what was finished is kept" in capsys.readouterr().err
+
+
+def test_sigterm_is_an_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
+    def verb(root: Path, options: argparse.Namespace) -> int:
+        signal.raise_signal(signal.SIGTERM)
+        return 0
+
+    monkeypatch.setattr(verbs, "plan", verb)
+    assert main(["plan"]) == 130
+
+
+def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ZeroDivisionError):
+        run(monkeypatch, ZeroDivisionError())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "VERB"),
+        (["paln"], "paln"),
+        (["plan", "--jsn"], "--jsn"),
+        (["plan", "--json", "--bake"], "not allowed with"),
+        (["plan", "--image"], "--image"),
+        (["engine"], "action"),
+        (["engine", "sideways"], "sideways"),
+        (["clean", "everything"], "everything"),
+    ],
+)
+def test_a_wrong_command_line_is_2_and_says_what_is_wrong(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([verb, "--help"] for verb in VERBS)])
+def test_every_verb_explains_itself(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: python -m scripts")
+
+
+def test_options_make_a_selection() -> None:
+    options = make_parser().parse_args(
+        ["build", "a-*", "b", "--image", "x", "--image", "y", "--cuda", "cpu", "--target", "5090", "--recipe", "wheel"]
+    )
+    selection = verbs._selection(options)
+    assert (selection.patterns, selection.images, selection.cuda) == (["a-*", "b"], ["x", "y"], ["cpu"])
+    assert (selection.targets, selection.recipes) == (["5090"], ["wheel"])
+
+
+# --- verbs that need no engine and no network, on a project of files
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> list[str]:
+    write_locked_project(tmp_path)
+    return ["--project", str(tmp_path)]
+
+
+def test_a_plan_is_shown_as_a_table(project: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*project, "plan", "serve-*"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [
+        "cell",
+        "serve-cu128-5090",
+        "serve-cu128-5090-wheel",
+        "serve-cu130-5090-wheel",
+        "serve-cpu",
+        "4",
+    ]
+    assert lines[-2].endswith("ready" + " " * (len(lines[-2]) - len(lines[-2].rstrip())))
+    assert lines[-1] == "4 cells, 1 ready"
+
+
+def test_a_plan_for_machines_is_json_and_nothing_else(project: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*project, "plan", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["include"]) == 8
+    assert main([*project, "plan", "--bake"]) == 0
+    assert list(json.loads(capsys.readouterr().out)["target"]) == ["base", "serve-cpu", "train-cpu"]
+
+
+def test_locks_are_checked(project: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*project, "lock", "--check"]) == 0
+    assert "4 locks fit the matrix" in capsys.readouterr().err
+    edit(tmp_path / "matrix.toml", 'uv = "0.9.1"', 'uv = "0.9.2"')
+    assert main([*project, "lock", "--check"]) == 2
+    assert "matrix.lock: the lock is older" in capsys.readouterr().err
+
+
+def test_what_was_never_built_is_undecided(project: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*project, "verdict", "*-cpu"]) == 3
+    assert "serve-cpu: not built yet" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", ["fetch", "build", "smoke", "publish", "verdict", "reproduce"])
+@pytest.mark.parametrize(("pattern", "said"), [("nothing-*", "no cell matches"), ("serve-cu*", "not built yet")])
+def test_a_selection_that_cannot_be_followed_is_2(
+    verb: str, pattern: str, said: str, project: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*project, verb, pattern]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / ".hallmark").exists(), "nothing was begun"
+
+
+def test_a_variable_that_nothing_reads_is_2(
+    project: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HALLMARK_REGISTERY", "x")
+    assert main([*project, "build", "serve-cpu"]) == 2
+    assert "HALLMARK_REGISTERY" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", [["plan"], ["lock", "--check"], ["build"], ["clean"]])
+def test_a_folder_that_is_no_checkout_is_2(verb: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--project", str(tmp_path / "nothing"), *verb]) == 2
+    assert "matrix.toml: the file is missing" in capsys.readouterr().err
+
+
+def test_a_project_without_locks_is_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_project(tmp_path)
+    assert main(["--project", str(tmp_path), "verdict", "serve-cpu"]) == 2
+    assert "next: run `nox -s lock`" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_gone_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stderr:
+        closed = False
+
+        def close(self) -> None:
+            self.closed = True
+
+    stderr = Stderr()
+    monkeypatch.setattr(sys, "stderr", stderr)
+    assert run(monkeypatch, BrokenPipeError()) == 130
+    assert stderr.closed
+
+
+def test_the_default_project_is_the_checkout_itself() -> None:
+    assert (make_parser().parse_args(["plan"]).project / "matrix.toml").is_file()
+    assert command_line.ROOT.name == Path(__file__).parents[2].name
