@@ -13,11 +13,10 @@ from typing import Any
 
 import pytest
 
-from scripts import __main__ as command_line
 from scripts import verbs
 from scripts.__main__ import main, make_parser
 from scripts.errors import BuildFailed, ConfigError, ExitCode, Problem, Undecided
-from tests.unit.builders import edit, write_locked_project, write_project
+from tests.unit.builders import REPOSITORY_ROOT, edit, write_locked_project, write_project
 
 VERBS = ["plan", "lock", "fetch", "build", "smoke", "publish", "verdict", "reproduce", "engine", "clean"]
 
@@ -157,7 +156,7 @@ def test_a_plan_is_shown_as_a_table(project: list[str], capsys: pytest.CaptureFi
         "serve-cpu",
         "4",
     ]
-    assert lines[-2].endswith("ready" + " " * (len(lines[-2]) - len(lines[-2].rstrip())))
+    assert lines[-2].split()[-1] == "ready"
     assert lines[-1] == "4 cells, 1 ready"
 
 
@@ -225,5 +224,4 @@ def test_a_reader_that_has_gone_is_no_error(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_default_project_is_the_checkout_itself() -> None:
-    assert (make_parser().parse_args(["plan"]).project / "matrix.toml").is_file()
-    assert command_line.ROOT.name == Path(__file__).parents[2].name
+    assert make_parser().parse_args(["plan"]).project == REPOSITORY_ROOT

@@ -1,4 +1,4 @@
-"""The stages in order, with a builder and a container that do as a test says: the rest is real, and so are the files."""
+"""The stages in order, with a builder and a container that do as a test says. The rest is real, as are the files."""
 
 from __future__ import annotations
 

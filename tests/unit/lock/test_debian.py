@@ -49,6 +49,16 @@ Package: mail-user
 Version: 1
 Depends: postfix | mail-server, tool [amd64]
 
+Package: print-user
+Version: 1
+Depends: cups | lprng
+
+Package: cups
+Version: 2
+
+Package: lprng
+Version: 3
+
 Package: exim
 Version: 4
 Provides: mail-server
@@ -105,6 +115,8 @@ def test_the_first_alternative_is_taken() -> None:
 
 
 def test_an_alternative_that_is_wanted_anyway_is_taken_instead() -> None:
+    assert names(["print-user"]) == ["cups", "print-user"]
+    assert names(["lprng", "print-user"]) == ["lprng", "print-user"]
     assert names(["exim", "mail-user"]) == ["exim", "loop", "mail-user", "tool"]
 
 
