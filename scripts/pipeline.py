@@ -21,10 +21,12 @@ from scripts.matrix import Smoke
 from scripts.model import Outcome, Verdict
 from scripts.plan import PlannedCell, require_buildable
 from scripts.project import Project, open_engine
-from scripts.publish.stamp import name_tags, stamp_engine, stamp_registry, withdraw
+from scripts.publish.stamp import name_repository, name_tags, stamp_engine, stamp_registry, withdraw
 from scripts.smoke.smoke import Evidence, identify, read_evidence, run_smoke
 from scripts.trim import trim
 from scripts.verdict import EXIT_CODES, decide
+
+UNKNOWN = "–"
 
 
 class Stage(IntEnum):
@@ -40,9 +42,9 @@ class CellReport:
     """One cell's row in the summary: what each stage came to, and the exit code that the cell alone would give."""
 
     cell: str
-    build: str = "–"
-    smoke: str = "–"
-    verdict: str = "–"
+    build: str = UNKNOWN
+    smoke: str = UNKNOWN
+    verdict: str = UNKNOWN
     digest: str = ""
     size: int = 0
     seconds: float = 0.0
@@ -73,7 +75,7 @@ def _read_verdict(project: Project, planned: PlannedCell, build_id: str) -> Cell
     if candidate is None:
         return CellVerdict(cell.id, "", Verdict.INCONCLUSIVE, ("not built yet",))
     smoke_id = identify(cell, planned.image, smoke, candidate.digest)
-    evidence = read_evidence(project.workspace.run(build_id), smoke_id)
+    evidence = read_evidence(project.workspace.run(build_id), smoke_id, candidate.digest)
     if evidence is None:
         return CellVerdict(cell.id, candidate.digest, Verdict.INCONCLUSIVE, ("not smoke-tested yet",))
     verdict, reasons = decide(evidence.results, smoke.checks)
@@ -91,10 +93,16 @@ def run_cells(project: Project, plan: Sequence[PlannedCell], last: Stage) -> lis
     """Take every planned cell through the stages. One that fails does not stop the others."""
     require_buildable(plan)
     steps = {step.name: step for step in make_steps(project.matrix, plan)}
+    if last is Stage.PUBLISH and project.site.registry:
+        for planned in plan:  # a name that no registry could have is noticed before the hours of work
+            name_repository(project.site.registry, planned.image.name)
     with project.workspace.claim():
         engine = open_engine(project)
         reports = [_run_cell(project, engine, planned, steps[planned.cell.id], last) for planned in plan]
-        trim(project.workspace, engine, steps.values())
+        try:
+            trim(project.workspace, engine, steps.values())
+        except HallmarkError as error:  # what was decided stands, whatever is left lying about
+            note(f"not everything was tidied up: {error}")
     return reports
 
 
@@ -124,7 +132,7 @@ def _run_cell(project: Project, engine: Engine, planned: PlannedCell, step: Step
         report.problems = error.problems
         if isinstance(error, BuildFailed):
             report.build = "failed"
-        report.verdict = report.verdict if report.verdict == Verdict.REJECTED else "undecided"
+        report.verdict = "undecided" if report.verdict == UNKNOWN else report.verdict
     report.seconds = time.monotonic() - started
     return report
 
@@ -154,7 +162,7 @@ def _smoke(
 ) -> Evidence:
     cell, image, smoke = planned.cell, planned.image, required_smoke(planned)
     run = project.workspace.run(candidate.build_id)
-    evidence = read_evidence(run, identify(cell, image, smoke, candidate.digest))
+    evidence = read_evidence(run, identify(cell, image, smoke, candidate.digest), candidate.digest)
     if evidence and any(result.outcome is Outcome.ERROR for result in evidence.results):
         evidence = None  # what could not be decided is asked again
     if evidence:
@@ -193,5 +201,11 @@ def _publish(
     if project.site.registry:
         with announce(planned.cell.id, "publish"):
             layout = build_chain(project, engine, step)
+            if layout.digest != evidence.digest:  # `clean` took the layout, and an engine of another kind built it anew
+                raise Undecided(
+                    f"the image was rebuilt as {layout.digest}, but {evidence.digest} is what was tested",
+                    planned.cell.id,
+                    "run the same command again: it tests the new one",
+                )
             locks = project.workspace.folder / "locks"
             report.tag = stamp_registry(project.site.registry, layout, tags, evidence, planned.cell.id, locks)

@@ -23,6 +23,10 @@ class Selection:
     targets: Sequence[str] = ()
     recipes: Sequence[str] = ()
 
+    def words(self) -> list[tuple[str, Selection]]:
+        """Every word of the selection, and what it would select alone."""
+        return [(f"{key} {word}", Selection(**{key: [word]})) for key, value in vars(self).items() for word in value]
+
     def includes(self, cell: Cell) -> bool:
         return (
             (not self.patterns or any(fnmatchcase(cell.id, pattern) for pattern in self.patterns))
@@ -57,10 +61,12 @@ def make_plan(matrix: Matrix, selection: Selection | None = None) -> list[Planne
     selection = selection or Selection()
     cells = make_cells(matrix)
     chosen = [cell for cell in cells if selection.includes(cell)]
-    if not chosen:
-        asked = ", ".join(f"{key} {' '.join(value)}" for key, value in vars(selection).items() if value)
+    # Each word must have a part in it: of two cells asked for, one misspelt must not go unnoticed.
+    idle = [word for word, alone in selection.words() if not any(alone.includes(cell) for cell in chosen)]
+    if idle or not chosen:
+        asked = idle if chosen else [f"{key} {' '.join(value)}" for key, value in vars(selection).items() if value]
         raise ConfigError(
-            f"no cell matches ({asked or 'the matrix is empty'})",
+            f"no cell matches ({', '.join(asked) or 'the matrix is empty'})",
             "selection",
             f"choose from: {', '.join(cell.id for cell in cells)}" if cells else "add a target to matrix.toml",
         )

@@ -69,9 +69,10 @@ def read_pip_settings() -> PipSettings:
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False, timeout=60
     )
     found: dict[str, str] = {}
-    # Environment variables come first in pip's listing and win.
-    for key, value in re.findall(r"^(?:global|install|:env:)\.([\w-]+)='(.*)'$", run.stdout, re.M):
-        found.setdefault(key, value.encode().decode("unicode_escape"))
+    # As pip ranks them: the environment, then what is set for `pip install`, then what is set for all.
+    for section in (":env:", "install", "global"):
+        for key, value in re.findall(rf"^{section}\.([\w-]+)='(.*)'$", run.stdout, re.M):
+            found.setdefault(key, value.encode().decode("unicode_escape"))
     links = (item.removeprefix("file://") for item in found.get("find-links", "").split())
     return PipSettings(
         index=found.get("index-url", ""),

@@ -55,5 +55,5 @@ def _folders(parent: Path) -> list[Path]:
 def _read(path: Path) -> dict[str, object]:
     try:
         return dict(json.loads(path.read_bytes()))
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError):
         return {}

@@ -76,9 +76,10 @@ def fetch(root: Path, options: argparse.Namespace) -> int:
     files += read_slot(root, tools_slot(project.matrix)).files
     cache = fetch_files(files, project.site, project.matrix.platform)
     if options.contexts:
-        for step in steps:
-            shutil.rmtree(project.workspace.contexts(step.name), ignore_errors=True)
-            lay_out(step, cache, project.workspace.contexts(step.name))
+        with project.workspace.claim():
+            for step in steps:
+                shutil.rmtree(project.workspace.contexts(step.name), ignore_errors=True)
+                lay_out(step, cache, project.workspace.contexts(step.name))
     distinct = {file.sha256: file.size for file in files}
     note(f"{len(distinct)} files, {format_size(sum(distinct.values()))}, are in {cache.root}")
     return ExitCode.ACCEPTED

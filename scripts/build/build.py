@@ -46,10 +46,13 @@ def find_candidate(workspace: Workspace, build_id: str) -> Candidate | None:
 def find_layout(workspace: Workspace, build_id: str) -> Layout | None:
     """The layout of an earlier build that was recorded; None when it is damaged, or `clean` has removed it."""
     folder = workspace.layout(build_id)
+    if not folder.is_dir() or not find_candidate(workspace, build_id):
+        return None
     try:
-        return Layout.open(folder) if folder.is_dir() and find_candidate(workspace, build_id) else None
+        layout = Layout.open(folder)
     except BuildFailed:
         return None
+    return layout if layout.has_all_bytes() else None
 
 
 def build_step(step: Step, engine: Engine, cache: Cache, workspace: Workspace) -> Layout:

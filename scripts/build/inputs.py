@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.build.rootfs import write_rootfs
-from scripts.build.steps import INSTALLER, Step, list_context
+from scripts.build.steps import INSTALLER, Step, is_executable, list_context
 from scripts.fetch import Cache
 from scripts.files import link_or_copy, naming_disk_full
 
@@ -31,7 +31,9 @@ def lay_out(step: Step, cache: Cache, folder: Path) -> Inputs:
     for path in (made.context, made.inputs, made.tools):
         path.mkdir(parents=True)
     for path in list_context(step.image):
-        _copy(path, made.context / path.relative_to(step.image.folder), executable=path.stat().st_mode & 0o100 != 0)
+        _copy(path, made.context / path.relative_to(step.image.folder), executable=is_executable(path))
+    for directory in (path for path in made.context.rglob("*") if path.is_dir()):
+        directory.chmod(0o755)
     for file in step.files:
         link_or_copy(cache.path(file.sha256), made.inputs / file.file)
     if all(file.kind == "deb" for file in step.files):

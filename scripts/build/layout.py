@@ -70,6 +70,14 @@ class Layout:
         """Compressed bytes: what a pull transfers."""
         return self.config.size + sum(layer.size for layer in self.layers)
 
+    def has_all_bytes(self) -> bool:
+        """Whether every blob is there in its full size: a quick look at what `verify` has hashed before."""
+        try:
+            blobs = (self.manifest, self.config, *self.layers)
+            return all(self.blob_path(blob.digest).stat().st_size == blob.size for blob in blobs)
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
     def verify(self) -> None:
         """Re-hash every blob. Raises BuildFailed that names each one that is missing, cut short or altered."""
         bad = [why for blob in (self.manifest,) if (why := self._fault(blob))]

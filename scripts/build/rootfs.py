@@ -86,7 +86,9 @@ def _add(tar: tarfile.TarFile, archive: tarfile.TarFile, member: tarfile.TarInfo
 
 
 def _merge(name: str) -> str:
-    name = name.removeprefix("./").rstrip("/").removeprefix(".")
+    name = name.rstrip("/").removeprefix("./")
+    if name == ".":
+        return ""
     return f"usr/{name}" if name.split("/")[0] in _MERGED and "/" in name else name
 
 

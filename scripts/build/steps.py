@@ -15,6 +15,7 @@ from scripts.plan import PlannedCell
 FORMAT = 1  # raised when the way in which inputs are laid out changes what comes out of the same inputs
 INSTALLER = Path(__file__).with_name("install-wheels")
 _NOT_CONTEXT = {"image.toml", "smoke.py", "README.md"}
+_IGNORED = {"lock", "__pycache__"}
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,13 @@ def list_context(image: Image) -> list[Path]:
     return [
         path
         for path in sorted(image.folder.rglob("*"))
-        if path.is_file() and path.name not in _NOT_CONTEXT and path.relative_to(image.folder).parts[0] != "lock"
+        if path.is_file() and path.name not in _NOT_CONTEXT and not _IGNORED & set(path.relative_to(image.folder).parts)
     ]
+
+
+def is_executable(path: Path) -> bool:
+    """The one bit of a file's mode that git keeps, and so the only one that a build may depend on."""
+    return bool(path.stat().st_mode & 0o100)
 
 
 def _image_step(matrix: Matrix, image: Image, parent: Step | None) -> Step:
@@ -99,7 +105,10 @@ def _identify(
         "files": [[file.file, file.sha256] for file in lock.files],
         "tools": [[file.file, file.sha256] for file in tools],
         "installer": sha256_file(INSTALLER) if tools else None,
-        "context": {p.relative_to(image.folder).as_posix(): sha256_file(p) for p in list_context(image)},
+        "context": {
+            path.relative_to(image.folder).as_posix(): [sha256_file(path), is_executable(path)]
+            for path in list_context(image)
+        },
         "labels": labels,
         "epoch": epoch,
         "parent": parent.build_id if parent else None,

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 import docker
+import requests
 from docker.errors import DockerException
 
 from scripts.errors import Undecided
@@ -38,7 +39,10 @@ class Engine:
     @cached_property
     def data_root(self) -> Path:
         """Where the engine keeps images, if that is on this machine; else this machine's root."""
-        folder = Path(str(self.client.info().get("DockerRootDir", "/")))
+        try:
+            folder = Path(str(self.client.info().get("DockerRootDir", "/")))
+        except (DockerException, requests.RequestException) as error:
+            raise Undecided(f"the engine failed: {error}", self.host, "nox -s engine -- status") from error
         return folder if folder.is_dir() else Path("/")
 
     def spawn(self, arguments: list[str], log: Path, on_line: Callable[[str], None]) -> int:
@@ -70,9 +74,13 @@ class Engine:
 
     def query(self, arguments: list[str]) -> str:
         """Run the docker CLI and return what it printed. Raises Undecided where it fails."""
-        run = subprocess.run(
-            ["docker", *arguments], env=self._environment(), capture_output=True, text=True, check=False, timeout=600
-        )
+        command = ["docker", *arguments]
+        try:
+            run = subprocess.run(
+                command, env=self._environment(), capture_output=True, text=True, check=False, timeout=API_TIMEOUT_S
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise Undecided(str(error), f"docker {arguments[0]}", "nox -s engine -- status") from error
         if run.returncode != 0:
             raise Undecided(run.stderr.strip(), f"docker {arguments[0]}", "nox -s engine -- status")
         return run.stdout

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from scripts.errors import Undecided
 from scripts.files import sha256_file
 from scripts.model import LockedFile
 
@@ -54,9 +55,17 @@ class Cache:
         """Hold a file's download for this process; another one waits here, and then finds the file present."""
         # One lock for all files of a prefix, never deleted: deleting a lock that somebody waits for would break it.
         lock = self.root / "locks" / sha256[:2]
-        for folder in (lock.parent, self.root / "partial"):
-            folder.mkdir(parents=True, exist_ok=True)
-        with lock.open("w") as stream:
+        try:
+            for folder in (lock.parent, self.root / "partial"):
+                folder.mkdir(parents=True, exist_ok=True)
+            stream = lock.open("w")
+        except OSError as error:
+            raise Undecided(
+                f"the cache cannot be written to: {error.strerror}",
+                str(self.root),
+                "mend its permissions, or point XDG_CACHE_HOME elsewhere",
+            ) from error
+        with stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             yield
 

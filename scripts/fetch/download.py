@@ -28,6 +28,10 @@ def download(session: requests.Session, file: LockedFile, cache: Cache, sources:
         if cache.holds(file):
             advance(file.size)
             return
+        # A download that was interrupted between its last byte and its hash.
+        if _size(cache.part(file.sha256)) == file.size and _accept("an earlier download", file, cache, tried):
+            advance(file.size)
+            return
         for url in sources.urls(file):
             if _try_url(session, url, file, cache, advance, tried):
                 return
@@ -62,7 +66,11 @@ def _try_url(
             if not busy and _size(part) <= before:
                 return False
         else:
-            return _accept(url, file, cache, tried)
+            if _accept(url, file, cache, tried):
+                return True
+            if not before:
+                return False
+            # What was resumed may have been another source's: once more, from the first byte.
     return False
 
 
@@ -87,8 +95,12 @@ def _transfer(session: requests.Session, url: str, part: Path, size: int, advanc
 
 def _try_path(path: Path, file: LockedFile, cache: Cache, advance: Advance, tried: list[str]) -> bool:
     part = cache.part(file.sha256)
-    with naming_disk_full(part):
-        shutil.copyfile(path, part)
+    try:
+        with naming_disk_full(part):
+            shutil.copyfile(path, part)
+    except OSError as error:
+        tried.append(f"{path}: {error.strerror}")
+        return False
     advance(file.size)
     return _accept(str(path), file, cache, tried)
 

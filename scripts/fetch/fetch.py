@@ -54,6 +54,7 @@ def fetch_files(files: Sequence[LockedFile], site: Site, platform: Platform) -> 
                     problems += error.problems
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            board.stop()
             raise
     if problems:
         raise Undecided(problems)
@@ -69,12 +70,19 @@ class _Board:
         self._total = sum(file.size for file in files)
         self._all: TaskID = bars.add_task(f"{len(files)} files", total=self._total)
         self._guard = Lock()
+        self._stopped = False
         self._spoke = time.monotonic()
+
+    def stop(self) -> None:
+        """Let every download that still runs end at its next block, and be resumed another time."""
+        self._stopped = True
 
     def follow(self, file: LockedFile) -> _Follower:
         return _Follower(self, self._bars, file)
 
     def advance(self, file: LockedFile, have: int) -> None:
+        if self._stopped:
+            raise Undecided("stopped", file.file)
         with self._guard:
             self._have[file.sha256] = have
             done = sum(self._have.values())

@@ -41,7 +41,7 @@ def find_sources(site: Site, platform: Platform, missing: Sequence[LockedFile]) 
     """Ask apt's and pip's configuration, and the index for the addresses of the wheels that are missing."""
     wheels = [file for file in missing if file.kind == "wheel"]
     pip = read_pip_settings() if wheels else PipSettings()
-    urls, fault = _ask_index(pip, platform, [wheel for wheel in wheels if not wheel.url])
+    urls, fault = _ask_index(pip, platform, site.wheels, [wheel for wheel in wheels if not wheel.url])
     packages = len(wheels) < len(missing)
     return Sources(
         apt_roots=tuple(dict.fromkeys(read_apt_mirrors().values())) if packages else (),
@@ -52,7 +52,9 @@ def find_sources(site: Site, platform: Platform, missing: Sequence[LockedFile]) 
     )
 
 
-def _ask_index(pip: PipSettings, platform: Platform, wheels: Sequence[LockedFile]) -> tuple[dict[str, str], str]:
+def _ask_index(
+    pip: PipSettings, platform: Platform, folders: Sequence[Path], wheels: Sequence[LockedFile]
+) -> tuple[dict[str, str], str]:
     """The addresses of wheels as the site's index gives them, and what the index said if it failed."""
     urls: dict[str, str] = {}
     fault = ""
@@ -63,7 +65,7 @@ def _ask_index(pip: PipSettings, platform: Platform, wheels: Sequence[LockedFile
         waiting -= set(batch.items())
         try:
             pins = [f"{name}=={version}" for name, version in batch.items()]
-            found = resolve_wheels(pins, (), platform, pip, with_dependencies=False)
+            found = resolve_wheels(pins, (), platform, pip, folders, with_dependencies=False)
         except HallmarkError as error:  # no index at all is one kind of site: mirrors and folders may have the files
             fault = str(error)
             continue

@@ -44,6 +44,9 @@ def read_lock(path: Path, place: str) -> Lock:
     table.finish()
     if not lock.files:
         table.note("names no file", next_step=RELOCK)
+    names = [file.file for file in lock.files]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        table.note(f"`{name}` stands twice", "file", RELOCK)
     if problems:
         raise ConfigError(problems)
     return lock
@@ -81,6 +84,8 @@ def _read_file(table: Table) -> LockedFile:
         url=table.string("url", ""),
         path=table.string("path", ""),
     )
+    if file.kind not in ("deb", "wheel"):
+        table.note(f"unknown kind `{file.kind}`", "kind", RELOCK)
     if not re.fullmatch(r"[0-9a-f]{64}", file.sha256):
         table.note("expected 64 hexadecimal digits", "sha256", RELOCK)
     if Path(file.file).name != file.file or file.file in ("", ".", ".."):

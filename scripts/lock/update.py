@@ -68,6 +68,6 @@ def _store(root: Path, slot: Slot, lock: Lock) -> bool:
         write_lock(path, lock)
         return True
     if known.config != lock.config:
-        write_lock(path, Lock(lock.config, known.epoch, known.files))
+        write_lock(path, Lock(lock.config, known.epoch, lock.files))
         return True
     return False

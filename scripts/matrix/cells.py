@@ -26,6 +26,29 @@ def find_idle_exclusions(matrix: Matrix) -> list[Problem]:
     ]
 
 
+def find_clashes(matrix: Matrix) -> list[Problem]:
+    """Ids that two cells share, or a cell and an image: steps, evidence and tags are known by them."""
+    names = [cell.id for cell in make_cells(matrix)] + [
+        image.name for image in matrix.images.values() if not image.cells
+    ]
+    clashes = sorted({name for name in names if names.count(name) > 1})
+    return [
+        Problem(f"two things would be called `{name}`", "matrix.toml", "rename a target, recipe or image")
+        for name in clashes
+    ]
+
+
+def find_idle_recipes(matrix: Matrix) -> list[Problem]:
+    """Recipes that no cell uses, all of theirs being excluded: they would be locked for nothing."""
+    used = {(cell.image, cell.recipe, cell.line) for cell in make_cells(matrix)}
+    return [
+        Problem(f"no cell uses [recipe.{name}.{line}]", f"images/{image.name}/image.toml", "delete it, or an exclusion")
+        for image in matrix.images.values()
+        for name, line in image.recipes
+        if (image.name, name, line) not in used
+    ]
+
+
 def _product(matrix: Matrix) -> list[Cell]:
     return [
         Cell(image.name, target, cuda, recipe)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
 from scripts.errors import ConfigError, Problem
-from scripts.matrix.cells import find_idle_exclusions
+from scripts.matrix.cells import find_clashes, find_idle_exclusions, find_idle_recipes
 from scripts.matrix.reader import Table, parse_toml
 from scripts.matrix.types import Exclusion, Image, Matrix, Platform, Recipe, Smoke, Tools, Upstream
 from scripts.model import CudaLine, Target
@@ -23,6 +25,9 @@ def load_matrix(root: Path) -> Matrix:
     if table.number("version") != 1:
         table.note("this program reads version 1", "version", "upgrade the program or the file")
     recipes = table.strings("recipes")
+    for name in recipes:
+        if not _NAME.fullmatch(name):
+            table.note(f"`{name}` cannot be part of a cell's id", "recipes")
     cuda = {key: _cuda(key, item) for key, item in _entries(table.table("cuda"))}
     targets = {key: _target(key, item, recipes) for key, item in _entries(table.table("targets"))}
     matrix = Matrix(
@@ -48,7 +53,7 @@ def _entries(table: Table) -> list[tuple[str, Table]]:
 
 def _cuda(key: str, table: Table) -> CudaLine:
     line = CudaLine(key, toolkit=_version(table, "toolkit"), driver=_version(table, "driver"))
-    if not line.toolkit.startswith(f"{key}."):
+    if line.toolkit and not line.toolkit.startswith(f"{key}."):
         table.note(f"toolkit {line.toolkit} is not of the line {key}", "toolkit")
     table.finish()
     return line
@@ -65,7 +70,7 @@ def _target(key: str, table: Table, recipes: tuple[str, ...]) -> Target:
     )
     if not _NAME.fullmatch(key):
         table.note(f"`{key}` cannot be part of a tag", next_step="use lower-case letters, digits, `-`, `_` and `.`")
-    if target.recipe not in recipes:
+    if target.recipe and recipes and target.recipe not in recipes:
         table.note(f"unknown recipe `{target.recipe}`", "recipe", f"one of: {', '.join(recipes)}")
     if target.has_gpu and not (target.driver and target.memory):
         table.note("a target with a compute capability needs `driver` and `memory`")
@@ -84,6 +89,9 @@ def _exclusion(table: Table) -> Exclusion:
 
 def _platform(table: Table) -> Platform:
     platform = Platform(_version(table, "python"), _version(table, "glibc"), table.strings("suites"))
+    for key, value in (("python", platform.python), ("glibc", platform.glibc)):
+        if value.count(".") != 1:
+            table.note(f"`{value}` is not of the form X.Y", key)
     table.finish()
     return platform
 
@@ -139,7 +147,7 @@ def _image(folder: Path, table: Table, cuda: dict[str, CudaLine], recipes: tuple
 def _recipes(table: Table, cuda: dict[str, CudaLine], recipes: tuple[str, ...]) -> list[tuple[tuple[str, str], Recipe]]:
     found = []
     for name, lines in _entries(table):
-        if name not in recipes:
+        if recipes and name not in recipes:
             table.note(f"unknown recipe `{name}`", next_step=f"one of: {', '.join(recipes)}")
         for line, item in _entries(lines):
             if line not in (*cuda, "cpu"):
@@ -150,7 +158,7 @@ def _recipes(table: Table, cuda: dict[str, CudaLine], recipes: tuple[str, ...]) 
 
 def _recipe(table: Table) -> Recipe:
     recipe = Recipe(
-        version=table.string("version"),
+        version=_named(table, "version"),
         revision=table.string("revision"),
         requirements=table.strings("requirements"),
         absent=table.strings("absent", ()),
@@ -162,22 +170,38 @@ def _recipe(table: Table) -> Recipe:
 
 def _upstream(table: Table) -> Upstream:
     upstream = Upstream(table.string("file"), table.string("sha256"), table.number("size"), table.string("url"))
-    if not _SHA256.fullmatch(upstream.sha256):
+    if upstream.sha256 and not _SHA256.fullmatch(upstream.sha256):
         table.note("expected 64 hexadecimal digits", "sha256")
-    if not upstream.file.endswith(".whl"):
-        table.note("expected the file name of a wheel", "file")
-    if not upstream.url.startswith("https://"):
+    if upstream.file and not _is_wheel(upstream.file):
+        table.note(f"`{upstream.file}` is not the file name of a wheel", "file")
+    if upstream.url and not upstream.url.startswith("https://"):
         table.note("expected an https:// address", "url")
     table.finish()
     return upstream
 
 
+def _is_wheel(file: str) -> bool:
+    try:
+        parse_wheel_filename(file)
+    except InvalidWheelFilename:
+        return False
+    return True
+
+
 def _smoke(table: Table) -> Smoke:
     smoke = Smoke(table.strings("checks"), table.number("timeout_s"), table.number("memory_gib"))
-    if not (smoke.timeout_s and smoke.memory_gib):
-        table.note("`timeout_s` and `memory_gib` must be more than 0")
+    for key in ("timeout_s", "memory_gib"):
+        if key in table and not getattr(smoke, key):
+            table.note("must be more than 0", key)
     table.finish()
     return smoke
+
+
+def _named(table: Table, key: str) -> str:
+    value = table.string(key)
+    if value and not _NAME.fullmatch(value):
+        table.note(f"`{value}` cannot be part of a tag", key, "use lower-case letters, digits, `-`, `_` and `.`")
+    return value
 
 
 def _version(table: Table, key: str, default: str | None = None) -> str:
@@ -204,7 +228,7 @@ def _references(matrix: Matrix) -> list[Problem]:
             problems.append(Problem(f"a cycle of parents: {' → '.join(chain)}", place, "let one of them stand alone"))
     # Which cells exist is unknown while an axis is broken; an idle exclusion would then be a mistake reported twice.
     if not problems and matrix.images and matrix.recipes:
-        problems += find_idle_exclusions(matrix)
+        problems += find_idle_exclusions(matrix) + find_clashes(matrix) + find_idle_recipes(matrix)
     return problems
 
 

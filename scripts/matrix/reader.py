@@ -18,7 +18,7 @@ def parse_toml(path: Path, place: str) -> dict[str, Any]:
         return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise ConfigError("the file is missing", place, "run this in a checkout of the project") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # besides bad TOML: numbers too long, tables too deep
         raise ConfigError(str(error), place, "mend the file") from error
 
 
@@ -43,7 +43,7 @@ class Table:
 
     def string(self, key: str, default: str | None = None) -> str:
         value = self._take(key, str, default)
-        if value == "" and default != "":
+        if value == "" and key in self._values and default != "":
             self.note("must not be empty", key)
         return str(value or "")
 
@@ -58,7 +58,7 @@ class Table:
 
     def strings(self, key: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
         value = self._take(key, list, default)
-        if value is None or value is default:
+        if value is None or value is default or not isinstance(self._values.get(key), list):
             return default or ()
         if not value or not all(isinstance(item, str) and item for item in value):
             self.note("expected a list of strings, with at least one", key)

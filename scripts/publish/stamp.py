@@ -43,6 +43,11 @@ def name_tags(planned: PlannedCell, build_id: str) -> Tags:
     return Tags(planned.cell.image, moving, f"{moving}-{build_id[:12]}")
 
 
+def name_repository(registry_name: str, image: str) -> Repository:
+    """An image's repository under HALLMARK_REGISTRY. Raises ConfigError for a name that no registry could have."""
+    return Repository.parse(f"{registry_name}/{image}")
+
+
 def stamp_engine(engine: Engine, digest: str, tags: Tags) -> str:
     """Point both tags at the digest, in the engine, unless they do already; returns the moving one's reference."""
     for tag in tags.all:
@@ -53,8 +58,8 @@ def stamp_engine(engine: Engine, digest: str, tags: Tags) -> str:
 
 
 def withdraw(engine: Engine, digest: str) -> list[str]:
-    """Take every tag off a digest that is not (or no longer) accepted; returns those that it had."""
-    tags = tags_of(engine, digest)
+    """Take our tags off a digest that is not (or no longer) accepted; returns those that it had."""
+    tags = [tag for tag in tags_of(engine, digest) if tag.startswith(f"{NAMESPACE}/")]
     for tag in tags:
         remove_image(engine, tag)
     return tags
@@ -65,7 +70,7 @@ def stamp_registry(
 ) -> str:
     """Push the candidate by digest, attach its evidence, then promote both tags; returns the moving one's reference."""
     registry = Registry()
-    repository = Repository.parse(f"{registry_name}/{tags.image}")
+    repository = name_repository(registry_name, tags.image)
     digest = push_candidate(registry, repository, layout)
     statement = canonical_json(make_statement(evidence, str(repository), cell, tags.all))
     attach(registry, repository, layout.manifest, IN_TOTO, statement, IN_TOTO, lock_folder)
@@ -86,7 +91,7 @@ def make_statement(evidence: Evidence, repository: str, cell: str, tags: Sequenc
         "subject": [{"name": repository, "digest": {"sha256": evidence.digest.removeprefix("sha256:")}}],
         "predicateType": "https://in-toto.io/attestation/test-result/v0.1",
         "predicate": {
-            "result": "FAILED" if others else "PASSED",
+            "result": "PASSED" if passed and not others else "FAILED",
             "configuration": [{"name": "smoke", "digest": {"sha256": evidence.smoke_id}}],
             "passedTests": passed,
             "failedTests": others,

@@ -62,14 +62,19 @@ def parse_results(text: str) -> list[Result]:
     results = []
     for line in text.splitlines():
         try:
-            entry = json.loads(line)
+            entry = json.loads(line, parse_constant=_refuse)
+            json.dumps(entry, ensure_ascii=False).encode()  # escapes can name half a character, which no file can hold
             outcome = Outcome(entry["outcome"])
             # Only the host can say that nothing could be decided; a script that says so has not passed.
             outcome = Outcome.FAILED if outcome is Outcome.ERROR else outcome
             results.append(Result(str(entry["check"]), outcome, str(entry["detail"]), dict(entry["measured"])))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             results.append(Result("protocol", Outcome.FAILED, f"not a result: {line[:200]}"))
     return results
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _options(folder: Path, smoke: Smoke, environment: Mapping[str, str]) -> dict[str, Any]:

@@ -74,16 +74,16 @@ def run_smoke(
         host=_describe_host(engine),
     )
     run.mkdir(parents=True, exist_ok=True)
-    (run / "smoke.log").write_text(ended.log)
+    (run / "smoke.log").write_text(ended.log, encoding="utf-8")
     write_json(run / "smoke.json", {"version": VERSION} | asdict(evidence))
     return evidence
 
 
-def read_evidence(run: Path, smoke_id: str) -> Evidence | None:
-    """The evidence of an earlier smoke test that asked the very same, or None. Damaged evidence is no evidence."""
+def read_evidence(run: Path, smoke_id: str, digest: str) -> Evidence | None:
+    """The evidence of an earlier smoke test that asked this digest the very same. Damaged evidence is none."""
     try:
         data: dict[str, Any] = json.loads((run / "smoke.json").read_bytes())
-        if data.pop("version") != VERSION or data["smoke_id"] != smoke_id:
+        if (data.pop("version"), data["smoke_id"], data["digest"]) != (VERSION, smoke_id, digest):
             return None
         results = tuple(Result(**entry | {"outcome": Outcome(entry["outcome"])}) for entry in data.pop("results"))
         return Evidence(results=results, **data)

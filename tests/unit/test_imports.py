@@ -21,7 +21,7 @@ ORDER = [
     ["model", "files", "console", "site"],
     ["workspace"],
     ["matrix"],
-    ["lock", "engine"],
+    ["lock", "gpucode", "engine"],
     ["plan", "fetch"],
     ["build", "audit", "smoke"],
     ["verdict"],

@@ -81,6 +81,11 @@ def test_a_selection_that_matches_nothing_names_what_there_is(selection: Selecti
     assert caught.value.exit_code is ExitCode.USAGE
 
 
+def test_of_two_cells_asked_for_a_misspelt_one_does_not_go_unnoticed(matrix: Matrix) -> None:
+    with pytest.raises(ConfigError, match=r"no cell matches \(patterns trian-cpu\)"):
+        make_plan(matrix, Selection(["serve-cpu", "trian-cpu"]))
+
+
 def test_a_matrix_without_cells_says_so(tmp_path: Path) -> None:
     root = write_project(tmp_path)
     for name in ("serve", "train"):

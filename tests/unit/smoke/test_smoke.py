@@ -123,7 +123,7 @@ def test_what_a_container_is_shown_is_readable_for_any_user(image: Image, tmp_pa
 
 def test_evidence_is_written_and_read_again(image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made, _ = smoke(image, tmp_path, monkeypatch)
-    assert read_evidence(tmp_path / "run", identify(make_cell(), image, SMOKE, DIGEST)) == made
+    assert read_evidence(tmp_path / "run", identify(make_cell(), image, SMOKE, DIGEST), DIGEST) == made
     assert (made.digest, made.results, made.seconds) == (DIGEST, RESULTS, 2.5)
     assert made.host["engine"] == "28.5.1"
     assert (tmp_path / "run/smoke.log").read_text() == "the log"
@@ -139,11 +139,11 @@ def evidence(image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 
 def test_evidence_of_another_question_is_none(evidence: Path) -> None:
-    assert read_evidence(evidence.parent, "0" * 64) is None
+    assert read_evidence(evidence.parent, "0" * 64, DIGEST) is None
 
 
 def test_no_evidence_is_none(tmp_path: Path) -> None:
-    assert read_evidence(tmp_path / "nothing", "0" * 64) is None
+    assert read_evidence(tmp_path / "nothing", "0" * 64, DIGEST) is None
 
 
 @pytest.mark.parametrize(
@@ -158,23 +158,24 @@ def test_no_evidence_is_none(tmp_path: Path) -> None:
         pytest.param({"results": [{"check": "load", "outcome": "passed", "extra": 1}]}, id="a result with more"),
         pytest.param({"results": [3]}, id="a number for a result"),
         pytest.param({"digest": None}, id="no digest"),
+        pytest.param({"digest": "sha256:" + "9" * 64}, id="another digest"),
         pytest.param({"more": 1}, id="an unknown field"),
     ],
 )
 def test_damaged_evidence_is_none(change: dict[str, Any], evidence: Path) -> None:
     data = json.loads(evidence.read_text()) | change
     evidence.write_text(json.dumps({key: value for key, value in data.items() if value is not None}))
-    assert read_evidence(evidence.parent, data["smoke_id"]) is None
+    assert read_evidence(evidence.parent, data["smoke_id"], DIGEST) is None
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", '"smoke"'])
 def test_a_file_that_is_no_evidence_at_all_is_none(text: str, evidence: Path) -> None:
     smoke_id = json.loads(evidence.read_text())["smoke_id"]
     evidence.write_text(text)
-    assert read_evidence(evidence.parent, smoke_id) is None
+    assert read_evidence(evidence.parent, smoke_id, DIGEST) is None
 
 
 def test_undamaged_evidence_is_some(evidence: Path) -> None:
     data = json.loads(evidence.read_text())
     evidence.write_text(json.dumps(data))
-    assert read_evidence(evidence.parent, data["smoke_id"]) is not None
+    assert read_evidence(evidence.parent, data["smoke_id"], DIGEST) is not None
