@@ -20,8 +20,8 @@ def trim(workspace: Workspace, engine: Engine, steps: Iterable[Step]) -> None:
     current = {step.build_id for step in steps}
     names = {step.name for step in steps}
     for folder in _folders(workspace.layouts):
-        record = _read(workspace.run(folder.name) / "build.json")
-        if folder.name not in current and record.get("name") in names | {None}:
+        name = _read(workspace.run(folder.name) / "build.json").get("name")
+        if folder.name not in current and (name is None or str(name) in names):
             shutil.rmtree(folder)
 
 

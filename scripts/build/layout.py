@@ -97,7 +97,7 @@ class Layout:
 
 
 def _descriptor(entry: dict[str, Any]) -> Blob:
-    return Blob(entry["digest"], int(entry["size"]), entry["mediaType"])
+    return Blob(str(entry["digest"]), int(entry["size"]), str(entry["mediaType"]))
 
 
 def _object(data: bytes) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from scripts.plan import PlannedCell
 FORMAT = 1  # raised when the way in which inputs are laid out changes what comes out of the same inputs
 INSTALLER = Path(__file__).with_name("install-wheels")
 _NOT_CONTEXT = {"image.toml", "smoke.py", "README.md"}
-_IGNORED = {"lock", "__pycache__"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,10 @@ def list_context(image: Image) -> list[Path]:
     return [
         path
         for path in sorted(image.folder.rglob("*"))
-        if path.is_file() and path.name not in _NOT_CONTEXT and not _IGNORED & set(path.relative_to(image.folder).parts)
+        if path.is_file()
+        and path.name not in _NOT_CONTEXT
+        and path.parent.name != "__pycache__"
+        and path.relative_to(image.folder).parts[0] != "lock"
     ]
 
 

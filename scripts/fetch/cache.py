@@ -32,7 +32,7 @@ class Cache:
         """Whether the file is here. Its size is compared too: a damaged disk is noticed where that costs nothing."""
         try:
             return self.path(file.sha256).stat().st_size == file.size
-        except FileNotFoundError:
+        except OSError:
             return False
 
     def accept(self, sha256: str) -> str:

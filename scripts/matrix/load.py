@@ -22,7 +22,7 @@ def load_matrix(root: Path) -> Matrix:
     """The matrix of a checkout. Raises one ConfigError that holds every mistake found in all of its files."""
     problems: list[Problem] = []
     table = Table(parse_toml(root / "matrix.toml", "matrix.toml"), "matrix.toml", problems)
-    if table.number("version") != 1:
+    if table.number("version") != 1 and "version" in table:
         table.note("this program reads version 1", "version", "upgrade the program or the file")
     recipes = table.strings("recipes")
     for name in recipes:
@@ -41,7 +41,7 @@ def load_matrix(root: Path) -> Matrix:
         images=_images(root, problems, cuda, recipes),
     )
     table.finish()
-    problems += _references(matrix)
+    problems += _references(matrix, problems)
     if problems:
         raise ConfigError(problems)
     return matrix
@@ -72,8 +72,9 @@ def _target(key: str, table: Table, recipes: tuple[str, ...]) -> Target:
         table.note(f"`{key}` cannot be part of a tag", next_step="use lower-case letters, digits, `-`, `_` and `.`")
     if target.recipe and recipes and target.recipe not in recipes:
         table.note(f"unknown recipe `{target.recipe}`", "recipe", f"one of: {', '.join(recipes)}")
-    if target.has_gpu and not (target.driver and target.memory):
-        table.note("a target with a compute capability needs `driver` and `memory`")
+    for key in ("driver", "memory"):
+        if target.has_gpu and key not in table:
+            table.note(f"missing key `{key}`, which a target with a compute capability needs")
     table.finish()
     return target
 
@@ -90,7 +91,7 @@ def _exclusion(table: Table) -> Exclusion:
 def _platform(table: Table) -> Platform:
     platform = Platform(_version(table, "python"), _version(table, "glibc"), table.strings("suites"))
     for key, value in (("python", platform.python), ("glibc", platform.glibc)):
-        if value.count(".") != 1:
+        if _VERSION.fullmatch(value) and value.count(".") != 1:
             table.note(f"`{value}` is not of the form X.Y", key)
     table.finish()
     return platform
@@ -211,7 +212,7 @@ def _version(table: Table, key: str, default: str | None = None) -> str:
     return value
 
 
-def _references(matrix: Matrix) -> list[Problem]:
+def _references(matrix: Matrix, found: list[Problem]) -> list[Problem]:
     """What can only be checked with all files read: parents, cycles of parents, and exclusions."""
     problems = []
     for image in matrix.images.values():
@@ -226,8 +227,8 @@ def _references(matrix: Matrix) -> list[Problem]:
             )
         if chain := _cycle(matrix, image.name):
             problems.append(Problem(f"a cycle of parents: {' → '.join(chain)}", place, "let one of them stand alone"))
-    # Which cells exist is unknown while an axis is broken; an idle exclusion would then be a mistake reported twice.
-    if not problems and matrix.images and matrix.recipes:
+    # Which cells exist is unknown while anything is broken: its mistake would be reported a second time, as another.
+    if not problems and not found and matrix.images and matrix.recipes:
         problems += find_idle_exclusions(matrix) + find_clashes(matrix) + find_idle_recipes(matrix)
     return problems
 

@@ -63,7 +63,8 @@ def parse_results(text: str) -> list[Result]:
     for line in text.splitlines():
         try:
             entry = json.loads(line, parse_constant=_refuse)
-            json.dumps(entry, ensure_ascii=False).encode()  # escapes can name half a character, which no file can hold
+            # What no file can hold is refused here: half a character (by an escape), a number too large.
+            json.dumps(entry, ensure_ascii=False, allow_nan=False).encode()
             outcome = Outcome(entry["outcome"])
             # Only the host can say that nothing could be decided; a script that says so has not passed.
             outcome = Outcome.FAILED if outcome is Outcome.ERROR else outcome

@@ -194,6 +194,15 @@ def test_another_build_that_is_accepted_takes_the_moving_tag_over(lab: Lab) -> N
     assert len(lab.docker.tags[old]) == 1, "the tag that names the old build stays with it"
 
 
+def test_a_rejected_image_keeps_the_tags_that_its_owner_gave_it(lab: Lab) -> None:
+    digest = lab.run("serve-cpu")["serve-cpu"].digest
+    lab.docker.tags[digest].add("mine/keep:1")
+    edit(lab.root / "images/serve/smoke.py", "import probe", "import probe  # stricter")
+    lab.results["serve-cpu"] = FAILED
+    lab.run("serve-cpu")
+    assert lab.tags == {"mine/keep:1"}
+
+
 # --- undecided
 
 
@@ -212,6 +221,17 @@ def test_damaged_evidence_is_asked_for_again(lab: Lab) -> None:
     (lab.project.workspace.run(lab.step("serve-cpu").build_id) / "smoke.json").write_text("{")
     lab.run("serve-cpu")
     assert lab.ran == ["smoke serve-cpu"]
+
+
+def test_evidence_of_another_digest_tags_nothing_but_what_was_tested(lab: Lab) -> None:
+    digest = lab.run("serve-cpu", last=Stage.SMOKE)["serve-cpu"].digest
+    other = "sha256:" + "9" * 64
+    lab.docker.tags[other] = set()
+    path = lab.project.workspace.run(lab.step("serve-cpu").build_id) / "smoke.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"digest": other}))
+    lab.run("serve-cpu")
+    assert lab.ran == ["smoke serve-cpu"]
+    assert lab.docker.tags[other] == set() and SERVE_TAG in lab.docker.tags[digest]
 
 
 @pytest.mark.parametrize(
@@ -253,6 +273,17 @@ def test_an_interruption_ends_the_run_and_the_next_one_goes_on(lab: Lab) -> None
     assert lab.ran == ["smoke train-cpu"], "what was finished is kept"
 
 
+def test_what_cannot_be_tidied_up_does_not_take_the_reports_away(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: Any) -> None:
+        raise Undecided("the engine has gone")
+
+    monkeypatch.setattr(pipeline, "trim", fail)
+    assert lab.run("serve-cpu")["serve-cpu"].exit_code is ExitCode.ACCEPTED
+    assert "not everything was tidied up: the engine has gone" in capsys.readouterr().err
+
+
 # --- what is there and what is not
 
 
@@ -286,6 +317,16 @@ def test_a_layout_whose_index_was_damaged_is_built_again(lab: Lab) -> None:
     lab.docker.tags.clear()
     assert lab.run("serve-cpu")["serve-cpu"].exit_code is ExitCode.ACCEPTED
     assert lab.ran == ["build serve-cpu"]
+
+
+def test_a_layout_that_lacks_a_blob_is_built_again(lab: Lab) -> None:
+    digest = lab.run("serve-cpu")["serve-cpu"].digest
+    layout = Layout.open(lab.project.workspace.layout(lab.step("serve-cpu").build_id))
+    layout.blob_path(layout.layers[0].digest).unlink()
+    lab.docker.tags.clear()
+    report = lab.run("serve-cpu")["serve-cpu"]
+    assert lab.ran == ["build serve-cpu"]
+    assert (report.digest, report.exit_code) == (digest, ExitCode.ACCEPTED)
 
 
 def test_a_change_of_the_parent_builds_everything_on_it_again(lab: Lab) -> None:
@@ -325,6 +366,48 @@ def test_only_what_was_accepted_goes_to_a_registry(lab: Lab, monkeypatch: pytest
     reports = lab.run()
     assert sent == [("registry.example.com/team", "train-cpu", reports["train-cpu"].digest)]
     assert reports["train-cpu"].tag == "registry.example.com/team/train:3.0-cpu"
+
+
+def test_a_rebuilt_image_of_another_digest_is_not_pushed_before_it_was_tested(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tested = lab.run("serve-cpu")["serve-cpu"].digest
+    shutil.rmtree(lab.project.workspace.layouts)
+    build = lab._build
+    sent: list[tuple[str, str]] = []
+
+    def build_otherwise(step: Step, engine: Any, cache: Cache, workspace: Workspace) -> Layout:
+        """As an engine that compresses in another way would."""
+        folder = build(step, engine, cache, workspace).folder
+        shutil.rmtree(folder)
+        layout = make_layout(folder, f"other {step.name}")
+        (folder / "oci-layout").write_text("{}")
+        candidate = Candidate(step.name, step.build_id, layout.digest, layout.size, 1.0)
+        write_json(workspace.run(step.build_id) / "build.json", asdict(candidate))
+        return layout
+
+    def stamp_registry(name: str, layout: Layout, tags: Any, evidence: Any, cell: str, locks: Path) -> str:
+        sent.append((layout.digest, evidence.digest))
+        return "tag"
+
+    monkeypatch.setattr(pipeline, "build_step", build_otherwise)
+    monkeypatch.setattr(pipeline, "stamp_registry", stamp_registry)
+    lab.site = Site("auto", "registry.example.com/team", (), (), lab.root / "cache")
+    report = lab.run("serve-cpu")["serve-cpu"]
+    assert sent == []
+    assert (report.verdict, report.exit_code) == (Verdict.ACCEPTED, ExitCode.INCONCLUSIVE)
+    assert f"but {tested} is what was tested" in str(report.problems[0])
+    report = lab.run("serve-cpu")["serve-cpu"]
+    assert lab.ran == ["smoke serve-cpu"] and report.exit_code is ExitCode.ACCEPTED
+    assert sent == [(report.digest, report.digest)] and report.digest != tested
+
+
+def test_a_registry_that_cannot_be_meant_is_noticed_before_the_work(lab: Lab) -> None:
+    lab.site = Site("auto", "no-host", (), (), lab.root / "cache")
+    with pytest.raises(ConfigError):
+        lab.run("serve-cpu")
+    assert lab.ran == []
+    assert lab.run("serve-cpu", last=Stage.SMOKE)["serve-cpu"].exit_code is ExitCode.ACCEPTED
 
 
 # --- evidence on disk

@@ -92,6 +92,17 @@ global.timeout='60'
     assert commands[0][1:] == ["-m", "pip", "config", "list"]
 
 
+@pytest.mark.parametrize(
+    ("sections", "wins"), [(["global", "install"], "install"), (["global", "install", ":env:"], ":env:")]
+)
+def test_pips_settings_rank_as_in_pip_whatever_order_they_are_listed_in(
+    sections: list[str], wins: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for order in (sections, sections[::-1]):
+        print_from(monkeypatch, "".join(f"{name}.index-url='https://{name}.invalid'\n" for name in order))
+        assert read_pip_settings().index == f"https://{wins}.invalid"
+
+
 @pytest.mark.parametrize("text", ["", "No module named pip\n", "freeze.index-url='https://other.invalid'\n"])
 def test_without_settings_pips_defaults_hold(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     print_from(monkeypatch, text)

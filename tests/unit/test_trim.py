@@ -98,7 +98,14 @@ def test_without_an_engine_evidence_is_kept_for_nobody_knows_which_is_needed(wor
     assert names(workspace.runs) == {OLD, NEW, OTHER}
 
 
-@pytest.mark.parametrize("record", ["", "{", "{}", '{"digest": 3}'])
+@pytest.mark.parametrize("record", ["", "{", "[1]", "3", "{}"])
+def test_a_layout_whose_record_is_damaged_goes_after_a_run(record: str, workspace: Workspace) -> None:
+    write(workspace.run(OTHER) / "build.json", record)
+    trim(workspace, FakeDocker().engine(), [make_step(NEW)])
+    assert names(workspace.layouts) == {NEW}
+
+
+@pytest.mark.parametrize("record", ["", "{", "[1]", "{}", '{"digest": 3}'])
 def test_a_damaged_record_needs_nothing(record: str, workspace: Workspace) -> None:
     write(workspace.run(OLD) / "build.json", record)
     docker = FakeDocker()

@@ -114,6 +114,17 @@ def test_modes_do_not_depend_on_the_umask_or_the_checkouts_own(cache: Cache, ima
     assert set(found[0].values()) == {0o755, 0o644}
 
 
+def test_directories_are_open_whatever_the_umask(cache: Cache, image: Path, tmp_path: Path) -> None:
+    write(image / "patches/more/two.patch", "text")
+    before = os.umask(0o077)
+    try:
+        made = lay_out(wheel_step(cache, image), cache, tmp_path / "work")
+    finally:
+        os.umask(before)
+    for name in ("patches", "patches/more"):
+        assert stat.S_IMODE((made.context / name).stat().st_mode) == 0o755
+
+
 def test_inputs_are_not_copied(cache: Cache, image: Path, tmp_path: Path) -> None:
     made = lay_out(wheel_step(cache, image), cache, tmp_path / "work")
     name = "thing-1.0-py3-none-any.whl"

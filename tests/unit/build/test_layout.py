@@ -46,6 +46,29 @@ def test_a_damaged_blob_is_named(which: str, damage: str, why: str, layout: Layo
     assert caught.value.exit_code is ExitCode.BUILD_FAILED
 
 
+def test_a_whole_layout_has_all_bytes(layout: Layout) -> None:
+    assert layout.has_all_bytes()
+
+
+@pytest.mark.parametrize("which", ["manifest", "config", "layer"])
+@pytest.mark.parametrize("damage", ["missing", "truncated", "empty", "longer"])
+def test_a_layout_that_lacks_bytes_is_noticed_without_hashing(which: str, damage: str, layout: Layout) -> None:
+    blob = {"manifest": layout.manifest, "config": layout.config, "layer": layout.layers[1]}[which]
+    path = layout.blob_path(blob.digest)
+    data = path.read_bytes()
+    path.unlink()
+    if damage != "missing":
+        path.write_bytes({"truncated": data[:-1], "empty": b"", "longer": data + b" "}[damage])
+    assert not layout.has_all_bytes()
+
+
+@pytest.mark.parametrize("manifest", [b"[]", b"{}", b'{"config": 1}', b"\xff", b'{"config": {"digest": "x"}}'])
+def test_a_manifest_that_is_none_has_no_bytes_behind_it(manifest: bytes, layout: Layout) -> None:
+    path = layout.blob_path(layout.digest)
+    path.write_bytes(manifest.ljust(path.stat().st_size))
+    assert not layout.has_all_bytes()
+
+
 def test_every_damaged_blob_is_named_at_once(layout: Layout) -> None:
     for blob in layout.layers:
         layout.blob_path(blob.digest).write_bytes(b"")

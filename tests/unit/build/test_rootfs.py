@@ -99,6 +99,12 @@ def test_the_same_packages_give_the_same_bytes(packages: list[Path], tmp_path: P
     assert read(tmp_path / "c.tar")["etc/shared"] == ("0", b"second")
 
 
+def test_a_name_that_begins_with_a_dot_keeps_it(tmp_path: Path) -> None:
+    package = make_deb(tmp_path / "a.deb", [("./", ""), ("./.hidden", b"x"), ("./etc/.pwd.lock", b"y")])
+    write_rootfs([package], tmp_path / "a.tar")
+    assert list(read(tmp_path / "a.tar")) == [*LINKS, ".hidden", "etc/.pwd.lock"]
+
+
 @pytest.mark.parametrize("compression", ["xz", "gz", "bz2", ""])
 def test_how_a_package_is_compressed_makes_no_difference(compression: str, tmp_path: Path) -> None:
     package = make_deb(tmp_path / "a.deb", [("./bin/sh", b"shell")], compression=compression)
@@ -148,6 +154,15 @@ def test_the_essential_packages_and_what_they_stand_on_are_chosen_in_order() -> 
 
 def test_a_package_goes_before_one_that_provides_its_name() -> None:
     assert bootstrap(base="Essential: yes\nDepends: awk", awk="", gawk="Provides: awk") == ["base", "awk"]
+
+
+def test_of_alternatives_the_one_that_was_locked_is_chosen() -> None:
+    assert bootstrap(base="Essential: yes\nPre-Depends: gone | there (>= 1) | later", there="") == ["base", "there"]
+
+
+def test_a_name_that_several_provide_is_chosen_once() -> None:
+    found = bootstrap(base="Essential: yes\nDepends: awk", gawk="Provides: awk", mawk="Provides: other, awk")
+    assert found[0] == "base" and len(found) == 2
 
 
 def test_essential_packages_may_depend_on_each_other() -> None:

@@ -149,6 +149,22 @@ def test_a_file_more_in_the_context_changes_the_id_and_so_does_its_name(root: Pa
     assert len({before, one, ids_of(root)["serve-cpu"]}) == 3
 
 
+def test_whether_a_file_can_be_run_is_part_of_the_id_and_the_rest_of_its_mode_is_not(root: Path) -> None:
+    path = write(root / SERVE / "entry.sh", "#!/bin/sh\n")
+    found = []
+    for mode in (0o644, 0o664, 0o600, 0o755, 0o700):
+        path.chmod(mode)
+        found.append(ids_of(root)["serve-cpu"])
+    assert found[0] == found[1] == found[2] != found[3] == found[4]
+
+
+def test_what_python_caches_in_the_folder_leaves_the_id(root: Path) -> None:
+    before = ids_of(root)
+    write(root / SERVE / "__pycache__/smoke.cpython-311.pyc", "x")
+    write(root / SERVE / "tools/__pycache__/tool.cpython-311.pyc", "x")
+    assert ids_of(root) == before
+
+
 def test_the_context_is_the_folder_less_what_no_build_sees(root: Path) -> None:
     write(root / SERVE / "patches/one.patch", "text")
     image = load_matrix(root).images["serve"]

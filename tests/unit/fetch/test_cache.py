@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.errors import Undecided
 from scripts.fetch import Cache
 from scripts.fetch.cache import lay_out_named
 from tests.unit.builders import lock_bytes, put_in_cache, sha256
@@ -73,6 +74,15 @@ def test_a_claim_keeps_others_of_the_same_file_out_while_it_lasts(cache: Cache) 
     with cache.claim(FILE.sha256):
         assert not is_free()
     assert is_free()
+
+
+def test_a_cache_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    root = tmp_path / "file/cache"
+    expected = r"cannot be written to: Not a directory[\s\S]*XDG_CACHE_HOME"
+    with pytest.raises(Undecided, match=expected) as caught, Cache(root).claim(FILE.sha256):
+        pass
+    assert caught.value.problems[0].place == str(root)
 
 
 def test_files_have_their_own_names_for_a_while(cache: Cache) -> None:

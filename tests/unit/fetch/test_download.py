@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,6 +120,13 @@ def test_a_part_that_is_long_enough_but_was_never_accepted_is_no_obstacle(size: 
     site.assert_complete()
 
 
+def test_a_part_with_its_last_byte_is_hashed_and_not_downloaded_again(site: Site) -> None:
+    site.start_part(DATA)
+    site.download(ONE)
+    site.assert_complete()
+    assert site.web.requests == [] and site.advanced == [len(DATA)]
+
+
 def test_a_connection_that_breaks_is_taken_up_again_where_it_broke(site: Site, slept: list[float]) -> None:
     broken = requests.exceptions.ChunkedEncodingError("broken")
     site.web.put(FIRST, pieces(DATA[:100], broken), pieces(DATA[100:200], broken, code=206), serve(DATA))
@@ -165,6 +173,15 @@ def test_wrong_bytes_from_one_place_are_fetched_from_the_next(site: Site) -> Non
     site.web.put(SECOND, serve(DATA))
     site.download(ONE, TWO)
     site.assert_complete()
+
+
+def test_a_short_page_from_one_place_does_not_spoil_the_next(site: Site) -> None:
+    page = b"<html>log in</html>"
+    site.web.put(FIRST, pieces(page))
+    site.web.put(SECOND, serve(DATA))
+    site.download(ONE, TWO)
+    site.assert_complete()
+    assert site.web.asked(SECOND) == [f"bytes={len(page)}-", ""], "resumed in vain, then from the first byte"
 
 
 def test_an_endless_answer_ends(site: Site) -> None:
@@ -244,6 +261,18 @@ def test_a_folder_with_other_bytes_is_passed_over(site: Site, tmp_path: Path) ->
         (tmp_path / name / FILE.file).write_bytes(data)
     site.download(folders=(tmp_path / "old", tmp_path / "right"))
     site.assert_complete()
+
+
+def test_a_folder_that_cannot_be_read_is_named_and_passed_over(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / FILE.file).write_bytes(DATA)
+
+    def refuse_to_copy(source: Path, destination: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(shutil, "copyfile", refuse_to_copy)
+    assert f"{tmp_path / FILE.file}: Permission denied" in site.fail(folders=(tmp_path,))
 
 
 # --- the disk

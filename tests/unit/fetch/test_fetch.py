@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from scripts.matrix import Platform
 from scripts.model import LockedFile
 from tests.unit.builders import lock_bytes, put_in_cache
 
-from .fake_web import FakeWeb, serve, status
+from .fake_web import FakeWeb, serve, status, stream
 from .test_sources import make_site
 
 MIRROR = "https://mirror.invalid"
@@ -109,6 +110,28 @@ def test_an_interruption_is_passed_on_and_keeps_what_is_finished(
         fetch(FILES, tmp_path)
     assert held(Cache(tmp_path / "cache"), FILES[:2]) == [True, False]
     assert len(web.requests) <= 2, "what had not begun is not begun any more"
+
+
+def test_an_interruption_stops_the_downloads_that_run_and_keeps_their_parts(web: FakeWeb, tmp_path: Path) -> None:
+    begun = Event()
+    data = CONTENTS[FILES[1].file]
+
+    def trickle() -> Iterator[bytes]:
+        for number in range(len(data)):
+            yield data[number : number + 1]
+            begun.set()
+            time.sleep(0.005)
+
+    def interrupt(request: Any) -> Any:
+        assert begun.wait(10)
+        raise KeyboardInterrupt
+
+    web.put(f"{MIRROR}/{FILES[0].file}", interrupt)
+    web.put(f"{MIRROR}/{FILES[1].file}", stream(trickle()))
+    with pytest.raises(KeyboardInterrupt):
+        fetch(FILES[:2], tmp_path)
+    part = Cache(tmp_path / "cache").part(FILES[1].sha256)
+    assert 0 < part.stat().st_size < len(data)
 
 
 def test_a_mistake_in_the_sites_configuration_stops_it(

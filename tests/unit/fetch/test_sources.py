@@ -104,6 +104,20 @@ def test_a_wheel_that_the_solver_found_in_a_folder_has_no_address(settings: dict
     assert find_sources(make_site(), PLATFORM, [WHEEL]).wheel_urls == {}
 
 
+def test_the_solver_is_shown_the_sites_own_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shown: list[Sequence[Path]] = []
+
+    def resolve(
+        pins: Any, absent: Any, platform: Any, pip: Any, folders: Sequence[Path] = (), **_: Any
+    ) -> list[FoundWheel]:
+        shown.append(folders)
+        return []
+
+    monkeypatch.setattr(sources, "resolve_wheels", resolve)
+    find_sources(make_site(wheels=(tmp_path,)), PLATFORM, [WHEEL])
+    assert shown == [(tmp_path,)]
+
+
 def test_two_versions_of_one_name_are_asked_for_in_turn(settings: dict[str, Any]) -> None:
     other = lock_bytes(b"newer", file="thing-2.0-py3-none-any.whl", name="thing", version="2.0")
     settings["index"] = {

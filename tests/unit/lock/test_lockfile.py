@@ -58,6 +58,8 @@ def test_empty_fields_are_left_out(path: Path) -> None:
         (f'file = "{WHEEL.file}"', 'file = ".."', "[file.2.file]: `..` is not a plain file name"),
         (f'file = "{WHEEL.file}"', 'file = "/etc/passwd"', "[file.2.file]: `/etc/passwd` is not a plain file name"),
         ("size = 5,", 'size = "5",', "[file.2.size]: expected a whole number"),
+        (f'file = "{WHEEL.file}"', f'file = "{DEB.file}"', f"[file]: `{DEB.file}` stands twice"),
+        ('kind = "wheel"', 'kind = "rpm"', "[file.2.kind]: unknown kind `rpm`"),
         ('kind = "wheel"', 'king = "wheel"', "unknown key `king`"),
     ],
 )  # fmt: skip

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,15 @@ def test_a_question_that_changed_without_its_answer_keeps_the_epoch(
     changed = load_matrix(matrix.root)
     assert relock(changed, files, monkeypatch) is True
     assert (read(changed).files, read(changed).epoch) == (files, EPOCH)
+
+
+def test_an_address_that_changed_in_the_question_is_written(matrix: Matrix, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [dataclasses.replace(file, url="https://new.invalid/thing.whl") for file in read(matrix).files]
+    assert relock(matrix, files, monkeypatch) is False, "the site's business alone"
+    edit(matrix.root / "images/train/image.toml", '["train==3.0"]', '["train==3.0", "train>2"]')
+    changed = load_matrix(matrix.root)
+    assert relock(changed, files, monkeypatch) is True
+    assert [file.url for file in read(changed).files] == ["https://new.invalid/thing.whl"]
 
 
 @pytest.mark.parametrize("text", ["", "version = ", "version = 9\n"])

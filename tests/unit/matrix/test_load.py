@@ -94,11 +94,26 @@ def test_cells_are_the_product_less_the_exclusions(root: Path) -> None:
         ("matrix.toml", 'uv = "0.9.1"', 'uv = "latest"', "`latest` is not a version"),
         ("matrix.toml", 'compute = "12.0"', 'compute = "sm_120"', "`sm_120` is not a version"),
         ("matrix.toml", "memory = 32", "memory = -1", "must not be negative"),
-        ("matrix.toml", 'driver = "570", memory', "memory", "needs `driver` and `memory`"),
+        ("matrix.toml", 'driver = "570", memory', "memory", "missing key `driver`"),
         ("matrix.toml", "5090 =", '"RTX 5090" =', "`RTX 5090` cannot be part of a tag"),
         ("matrix.toml", '["source", "wheel"]', '["source", "wheel", "source"]', "[recipes]: `source` stands twice"),
         ("matrix.toml", '["old", "new"]', '["new", "new"]', "[platform.suites]: `new` stands twice"),
         ("matrix.toml", '["old", "new"]', "[]", "[platform.suites]: expected a list of strings, with at least one"),
+        ("matrix.toml", 'python = "3.11"', 'python = "3"', "[platform.python]: `3` is not of the form X.Y"),
+        ("matrix.toml", 'glibc = "2.36"', 'glibc = "2.36.1"', "[platform.glibc]: `2.36.1` is not of the form X.Y"),
+        (
+            "matrix.toml",
+            '["source", "wheel"]',
+            '["source", "wheel", "../x Y"]',
+            "`../x Y` cannot be part of a cell's id",
+        ),
+        (SERVE_TOML, 'version = "1.2.0"', 'version = "1.2.0+cpu"', "version]: `1.2.0+cpu` cannot be part of a tag"),
+        (
+            SERVE_TOML,
+            'file = "torch-2.0-py3-none-any.whl"',
+            'file = "torch.whl"',
+            "`torch.whl` is not the file name of",
+        ),
         (SERVE_TOML, 'checks = ["load", "serve"]', 'checks = ["load", "load"]', "`load` stands twice"),
         (SERVE_TOML, 'checks = ["load", "serve"]', "checks = []", "[smoke.checks]: expected a list of strings"),
         (SERVE_TOML, "timeout_s = 60", "timeout_s = 0", "must be more than 0"),
@@ -143,6 +158,49 @@ def test_a_mistake_is_named_with_its_place(file: str, old: str, new: str, expect
     edit(root / file, old, new)
     found = problems_of(root)
     assert any(problem.startswith(file) and expected in problem for problem in found), found
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "expected"),
+    [
+        ("matrix.toml", '["old", "new"]', '"old"', "[platform.suites]: expected a list, found a string"),
+        ("matrix.toml", 'toolkit = "12.8.1", ', "", '[cuda."12.8"]: missing key `toolkit`'),
+        ("matrix.toml", 'recipe = "source" }', "recipe = 1 }", "[targets.5090.recipe]: expected a string"),
+        ("matrix.toml", '["source", "wheel"]', "[]", "[recipes]: expected a list of strings"),
+        (SERVE_TOML, 'checks = ["load", "serve"]\n', "", "[smoke]: missing key `checks`"),
+        (SERVE_TOML, "timeout_s = 60\n", "", "[smoke]: missing key `timeout_s`"),
+        (SERVE_TOML, 'summary = "A server"\n', "", "missing key `summary`"),
+        (SERVE_TOML, f'sha256 = "{"1" * 64}"\n', "", "[recipe.wheel.cpu.upstream.1]: missing key `sha256`"),
+        (SERVE_TOML, 'file = "torch-2.0-py3-none-any.whl"', "file = 1", "upstream.1.file]: expected a string"),
+        (SERVE_TOML, 'url = "https://example.com/torch', 'link = "https://example.com/torch', "missing key `url`"),
+    ],
+)
+def test_one_mistake_is_reported_once(file: str, old: str, new: str, expected: str, root: Path) -> None:
+    edit(root / file, old, new)
+    found = [problem for problem in problems_of(root) if "unknown key `link`" not in problem]
+    assert len(found) == 1 and expected in found[0], found
+
+
+def test_two_cells_of_one_id_are_refused(root: Path) -> None:
+    other = '5090-wheel = { name = "x", compute = "12.0", driver = "570", memory = 32, recipe = "source" }'
+    edit(root / "matrix.toml", "cpu = {", f"{other}\ncpu = {{")
+    found = problems_of(root)
+    assert any("two things would be called `serve-cu128-5090-wheel`" in problem for problem in found), found
+
+
+def test_an_image_that_is_called_as_a_cell_is_refused(root: Path) -> None:
+    write(root / "images/serve-cpu/image.toml", BASE)
+    assert [problem.split(" next")[0] for problem in problems_of(root)] == [
+        "matrix.toml: two things would be called `serve-cpu`"
+    ]
+
+
+def test_a_recipe_that_no_cell_uses_is_reported(root: Path) -> None:
+    edit(root / "matrix.toml", 'target = "cpu"\n', 'target = "cpu"\nimage = "serve"\n')
+    edit(root / "matrix.toml", "[platform]", '[[exclude]]\nimage = "serve"\ntarget = "cpu"\nreason = "no"\n[platform]')
+    assert [problem.split(" next")[0] for problem in problems_of(root)] == [
+        f"{SERVE_TOML}: no cell uses [recipe.wheel.cpu]"
+    ]
 
 
 def test_an_idle_exclusion_is_not_reported_while_the_cells_are_unknown(root: Path) -> None:

@@ -139,6 +139,8 @@ def test_a_file_is_read_as_plain_values(tmp_path: Path) -> None:
         (b"\xff\xfen\x00", "utf-8"),
         (b"\x00", "Invalid"),
         (b"[" * 5000, "Invalid"),
+        pytest.param(b"a = " + b"[" * 5000, "recursion", id="tables too deep"),
+        pytest.param(b"a = " + b"1" * 5000, "Exceeds the limit", id="a number too long"),
     ],
 )
 def test_a_file_that_is_no_toml_is_named_with_the_reason(data: bytes, cause: str, tmp_path: Path) -> None:

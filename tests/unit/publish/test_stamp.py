@@ -77,6 +77,13 @@ def test_withdrawing_takes_the_tags_of_one_digest_off() -> None:
     assert withdraw(docker.engine(), ONE) == []
 
 
+def test_withdrawing_leaves_tags_that_are_not_ours() -> None:
+    docker = FakeDocker()
+    docker.tags = {ONE: {FIXED, MOVING, "mine/keep:1", "hallmarked/other:1"}}
+    assert sorted(withdraw(docker.engine(), ONE)) == sorted([MOVING, FIXED])
+    assert docker.tags == {ONE: {"mine/keep:1", "hallmarked/other:1"}}
+
+
 # --- a registry
 
 
@@ -159,3 +166,7 @@ def test_a_statement_says_what_was_tested_and_as_what() -> None:
 def test_evidence_with_anything_but_passed_says_failed(outcome: Outcome) -> None:
     made = predicate(make_evidence(load=Outcome.PASSED, serve=outcome, container=Outcome.PASSED))
     assert (made["result"], made["passedTests"], made["failedTests"]) == ("FAILED", ["load", "container"], ["serve"])
+
+
+def test_evidence_of_nothing_says_failed() -> None:
+    assert predicate(make_evidence())["result"] == "FAILED"

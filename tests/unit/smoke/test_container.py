@@ -12,6 +12,7 @@ import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from scripts.errors import Undecided
+from scripts.files import canonical_json
 from scripts.model import Outcome, Result, Verdict
 from scripts.smoke.container import LABEL, ContainerRun, parse_results, run_container
 from scripts.verdict import decide
@@ -209,6 +210,22 @@ def test_a_line_that_is_no_result_is_a_failure(text: str) -> None:
 def test_a_line_without_end_is_shown_in_part() -> None:
     [result] = parse_results("x" * 100_000)
     assert len(result.detail) < 300
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("[" * 100_000, id="too deep"),
+        pytest.param(line(seconds=float("nan")), id="not a number"),
+        pytest.param(line(seconds=float("-inf")), id="infinity"),
+        pytest.param(line(detail="half \ud800"), id="half a character"),
+        pytest.param(line(name="half \ud800"), id="half a character among the numbers"),
+    ],
+)
+def test_what_no_evidence_could_hold_is_a_failure(text: str) -> None:
+    [result] = parse_results(text)
+    assert (result.check, result.outcome, result.measured) == ("protocol", Outcome.FAILED, {})
+    assert canonical_json(result.detail)
 
 
 def test_garbage_rejects_what_passed_otherwise() -> None:
