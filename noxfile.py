@@ -103,3 +103,15 @@ def benchmark(session: nox.Session) -> None:
 def reference(session: nox.Session) -> None:
     """Compute the float64 reference of the smoke model anew (needs torch and transformers)"""
     tool(session, "scripts.smoke.reference", *session.posargs)
+
+
+@nox.session
+def oracle(session: nox.Session) -> None:
+    """Compare the reader of GPU code with NVIDIA's cuobjdump on real wheels (gigabytes, minutes)"""
+    tool(session, "tests.gpucode_oracle", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Fuzz the reader of GPU code for a bounded time (needs atheris)"""
+    tool(session, "tests.fuzz_gpucode", *session.posargs)
