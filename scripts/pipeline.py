@@ -65,12 +65,14 @@ class CellVerdict:
 
 def read_verdicts(project: Project, plan: Sequence[PlannedCell]) -> list[CellVerdict]:
     """The verdict on each cell's current build, from its evidence; without any, inconclusive."""
-    steps = {step.name: step for step in make_steps(project.matrix, plan)}
-    return [_read_verdict(project, planned, steps[planned.cell.id].build_id) for planned in plan]
+    steps = {step.name: step for step in make_steps(project.matrix, [planned for planned in plan if not planned.gap])}
+    return [_read_verdict(project, planned, steps.get(planned.cell.id)) for planned in plan]
 
 
-def _read_verdict(project: Project, planned: PlannedCell, build_id: str) -> CellVerdict:
-    cell, smoke = planned.cell, required_smoke(planned)
+def _read_verdict(project: Project, planned: PlannedCell, step: Step | None) -> CellVerdict:
+    if step is None:
+        return CellVerdict(planned.cell.id, "", Verdict.INCONCLUSIVE, (planned.gap,))
+    cell, smoke, build_id = planned.cell, required_smoke(planned), step.build_id
     candidate = find_candidate(project.workspace, build_id)
     if candidate is None:
         return CellVerdict(cell.id, "", Verdict.INCONCLUSIVE, ("not built yet",))

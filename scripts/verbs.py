@@ -102,8 +102,8 @@ def publish(root: Path, options: argparse.Namespace) -> int:
 
 def verdict(root: Path, options: argparse.Namespace) -> int:
     """Show the evidence of the selected cells' current builds. Runs nothing."""
-    project, cells = _open(root, options)
-    rows = read_verdicts(project, cells)
+    project = Project.open(root)
+    rows = read_verdicts(project, make_plan(project.matrix, _selection(options)))
     report.show_verdicts(rows)
     return worst([EXIT_CODES[row.verdict] for row in rows])
 

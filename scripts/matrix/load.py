@@ -215,12 +215,11 @@ def _version(table: Table, key: str, default: str | None = None) -> str:
 def _references(matrix: Matrix, found: list[Problem]) -> list[Problem]:
     """What can only be checked with all files read: parents, cycles of parents, and exclusions."""
     problems = []
+    parents = [image.name for image in matrix.images.values() if not image.cells]
     for image in matrix.images.values():
         place = f"images/{image.name}/image.toml"
         if image.parent and image.parent not in matrix.images:
-            problems.append(
-                Problem(f"unknown parent `{image.parent}`", place, f"one of: {', '.join(sorted(matrix.images))}")
-            )
+            problems.append(Problem(f"unknown parent `{image.parent}`", place, f"one of: {', '.join(parents)}"))
         elif image.parent and matrix.images[image.parent].cells:
             problems.append(
                 Problem(f"parent `{image.parent}` is built in cells", place, "name a `cells = false` image")

@@ -180,7 +180,15 @@ def test_what_was_never_built_is_undecided(project: list[str], capsys: pytest.Ca
     assert "serve-cpu: not built yet" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("verb", ["fetch", "build", "smoke", "publish", "verdict", "reproduce"])
+def test_a_cell_that_nobody_can_build_yet_is_undecided_too(
+    project: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*project, "verdict", "serve-cu*"]) == 3
+    assert "has no [recipe." in capsys.readouterr().out
+    assert main([*project, "verdict", "nothing-*"]) == 2
+
+
+@pytest.mark.parametrize("verb", ["fetch", "build", "smoke", "publish", "reproduce"])
 @pytest.mark.parametrize(("pattern", "said"), [("nothing-*", "no cell matches"), ("serve-cu*", "not built yet")])
 def test_a_selection_that_cannot_be_followed_is_2(
     verb: str, pattern: str, said: str, project: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
