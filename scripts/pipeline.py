@@ -177,7 +177,7 @@ def _smoke(
     report.smoke += f"{passed} of {len(evidence.results)} passed"
     verdict, reasons = decide(evidence.results, smoke.checks)
     report.verdict, report.exit_code = verdict, EXIT_CODES[verdict]
-    report.problems = [Problem(reason, cell.id, f"read {run / 'smoke.log'}") for reason in reasons]
+    report.problems = [Problem(reason, next_step=f"read {run / 'smoke.log'}") for reason in reasons]
     write_json(
         run / "verdict.json",
         {
