@@ -10,6 +10,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cells", nargs="*", default=["*-cpu"])
     parser.add_argument("--rounds", type=int, default=3, help="counted pairs of each comparison (default 3)")
+    parser.add_argument("--no-builds", dest="builds", action="store_false", help="only a run with nothing to do")
     options = parser.parse_args()
     project = Project.open(ROOT)
     plan = make_plan(project.matrix, Selection(options.cells))
@@ -67,7 +69,7 @@ class Bench:
         """A build with no cache: the raw command with its contexts laid out, against all that `build` does."""
         cache = fetch_files(step.inputs, self.project.site, self.project.matrix.platform)
         parent = build_chain(self.project, self.engine, step.parent) if step.parent else None
-        inputs = lay_out(step, cache, self.folder / "raw")
+        inputs = lay_out(step, cache, self._fresh("raw"))
         log = self.folder / "build.log"
 
         def raw() -> None:
@@ -76,9 +78,7 @@ class Bench:
         def ours() -> None:
             export(step, self.engine, cache, self._fresh("ours"), parent, log, lambda _: None, cached=False)
 
-        row = _compare(f"{step.name}: build, no cache", raw, ours, rounds)
-        shutil.rmtree(self.folder)
-        return row
+        return _compare(f"{step.name}: build, no cache", raw, ours, rounds)
 
     def compare_idle(self, cells: list[str], steps: list[Step], rounds: int) -> list[str]:
         """Nothing to do: the raw commands with every step cached, and nothing exported, against a whole `publish`."""
@@ -86,7 +86,7 @@ class Bench:
         for step in steps:
             cache = fetch_files(step.inputs, self.project.site, self.project.matrix.platform)
             parent = build_chain(self.project, self.engine, step.parent) if step.parent else None
-            inputs = lay_out(step, cache, self.folder / step.name)
+            inputs = lay_out(step, cache, self.folder / "cached" / step.name)
             commands.append(self._cached_command(step, inputs, parent))
         log = self.folder / "build.log"
 
