@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -36,13 +37,19 @@ class Engine:
         except DockerException as error:
             raise Undecided(f"the engine does not answer: {error}", self.host, "nox -s engine -- up") from error
 
+    @contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Turn what the SDK raises into an Undecided: the engine failed, whatever it was asked."""
+        try:
+            yield
+        except (DockerException, requests.RequestException) as error:
+            raise Undecided(f"the engine failed: {error}", self.host, "nox -s engine -- status") from error
+
     @cached_property
     def data_root(self) -> Path:
         """Where the engine keeps images, if that is on this machine; else this machine's root."""
-        try:
+        with self.explaining():
             folder = Path(str(self.client.info().get("DockerRootDir", "/")))
-        except (DockerException, requests.RequestException) as error:
-            raise Undecided(f"the engine failed: {error}", self.host, "nox -s engine -- status") from error
         return folder if folder.is_dir() else Path("/")
 
     def spawn(self, arguments: list[str], log: Path, on_line: Callable[[str], None]) -> int:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import os
 import tarfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from threading import Thread
-from typing import IO, Any
+from typing import IO
 
-import requests
-from docker.errors import DockerException, ImageNotFound, NotFound
+from docker.errors import ImageNotFound, NotFound
 
 from scripts.engine.engine import Engine
 from scripts.errors import Undecided
@@ -23,7 +20,7 @@ BUILD_ID_LABEL = "io.hallmark.build-id"
 
 def has_image(engine: Engine, digest: str) -> bool:
     """Whether the engine holds the image of this manifest digest. Raises Undecided where it does not answer."""
-    with _explaining(engine):
+    with engine.explaining():
         try:
             return str(engine.client.images.get(digest).id) == digest
         except ImageNotFound:
@@ -33,7 +30,7 @@ def has_image(engine: Engine, digest: str) -> bool:
 def load_layout(engine: Engine, folder: Path, digest: str) -> None:
     """Load an OCI layout under its digest alone, with no tag, and check that this digest is what the engine now has."""
     read_end, write_end = os.pipe()
-    with _explaining(engine), os.fdopen(read_end, "rb") as source:
+    with engine.explaining(), os.fdopen(read_end, "rb") as source:
         writer = Thread(target=_pack, args=(folder, digest, os.fdopen(write_end, "wb")), daemon=True)
         writer.start()
         # The SDK's own `images.load` looks the image up by the name in the archive; this one is to have no name.
@@ -45,7 +42,7 @@ def load_layout(engine: Engine, folder: Path, digest: str) -> None:
 
 def tags_of(engine: Engine, digest: str) -> list[str]:
     """The tags that point at an image, in order; none where the engine does not have it."""
-    with _explaining(engine):
+    with engine.explaining():
         try:
             return sorted(engine.client.images.get(digest).tags)
         except ImageNotFound:
@@ -54,7 +51,7 @@ def tags_of(engine: Engine, digest: str) -> list[str]:
 
 def digest_of_tag(engine: Engine, tag: str) -> str:
     """The manifest digest that a tag points at, or nothing."""
-    with _explaining(engine):
+    with engine.explaining():
         try:
             return str(engine.client.images.get(tag).id)
         except ImageNotFound:
@@ -63,7 +60,7 @@ def digest_of_tag(engine: Engine, tag: str) -> str:
 
 def set_tag(engine: Engine, digest: str, tag: str) -> None:
     """Point a tag (`repository:tag`) at an image, and read it back."""
-    with _explaining(engine):
+    with engine.explaining():
         engine.client.images.get(digest).tag(tag)
     if (found := digest_of_tag(engine, tag)) != digest:
         raise Undecided(
@@ -73,7 +70,7 @@ def set_tag(engine: Engine, digest: str, tag: str) -> None:
 
 def remove_image(engine: Engine, reference: str) -> None:
     """Remove a tag, or an untagged image by its digest; one that is gone already is fine."""
-    with _explaining(engine):
+    with engine.explaining():
         try:
             engine.client.images.remove(reference)
         except (ImageNotFound, NotFound):
@@ -82,7 +79,7 @@ def remove_image(engine: Engine, reference: str) -> None:
 
 def list_images(engine: Engine) -> list[str]:
     """The digests of all images that this project built, tagged or not."""
-    with _explaining(engine):
+    with engine.explaining():
         return [str(image.id) for image in engine.client.images.list(all=True, filters={"label": BUILD_ID_LABEL})]
 
 
@@ -102,11 +99,3 @@ def _add_bytes(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     info = tarfile.TarInfo(name)
     info.size = len(data)
     tar.addfile(info, BytesIO(data))
-
-
-@contextmanager
-def _explaining(engine: Engine) -> Iterator[Any]:
-    try:
-        yield
-    except (DockerException, requests.RequestException) as error:
-        raise Undecided(f"the engine failed: {error}", engine.host, "nox -s engine -- status") from error

@@ -11,7 +11,7 @@ import tomlkit
 
 from scripts.errors import ConfigError, Problem
 from scripts.files import write_atomic
-from scripts.matrix.reader import Table, parse_toml
+from scripts.matrix.reader import Table, find_repeated, parse_toml
 from scripts.model import LockedFile
 
 VERSION = 1
@@ -44,8 +44,7 @@ def read_lock(path: Path, place: str) -> Lock:
     table.finish()
     if not lock.files:
         table.note("names no file", next_step=RELOCK)
-    names = [file.file for file in lock.files]
-    for name in sorted({name for name in names if names.count(name) > 1}):
+    for name in find_repeated([file.file for file in lock.files]):
         table.note(f"`{name}` stands twice", "file", RELOCK)
     if problems:
         raise ConfigError(problems)

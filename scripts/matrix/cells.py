@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from scripts.errors import Problem
+from scripts.matrix.reader import find_repeated
 from scripts.matrix.types import Exclusion, Matrix
 from scripts.model import Cell
 
@@ -31,10 +32,9 @@ def find_clashes(matrix: Matrix) -> list[Problem]:
     names = [cell.id for cell in make_cells(matrix)] + [
         image.name for image in matrix.images.values() if not image.cells
     ]
-    clashes = sorted({name for name in names if names.count(name) > 1})
     return [
         Problem(f"two things would be called `{name}`", "matrix.toml", "rename a target, recipe or image")
-        for name in clashes
+        for name in find_repeated(names)
     ]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,11 @@ def parse_toml(path: Path, place: str) -> dict[str, Any]:
         raise ConfigError("the file is missing", place, "run this in a checkout of the project") from None
     except (OSError, ValueError, RecursionError) as error:  # besides bad TOML: numbers too long, tables too deep
         raise ConfigError(str(error), place, "mend the file") from error
+
+
+def find_repeated(names: Sequence[str]) -> list[str]:
+    """The names that stand more than once, each once, in order."""
+    return sorted(name for name, times in Counter(names).items() if times > 1)
 
 
 class Table:
@@ -63,7 +69,7 @@ class Table:
         if not value or not all(isinstance(item, str) and item for item in value):
             self.note("expected a list of strings, with at least one", key)
             return ()
-        for item in sorted({item for item in value if value.count(item) > 1}):
+        for item in find_repeated(value):
             self.note(f"`{item}` stands twice", key)
         return tuple(value)
 
