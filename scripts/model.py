@@ -101,6 +101,24 @@ class Result:
     detail: str = ""
     measured: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def passed(self) -> bool:
+        return self.outcome is Outcome.PASSED
+
+
+class Coverage(StrEnum):
+    """How much of a library's GPU code one GPU can run, best first. PARTLY: some of it, and nothing of the rest."""
+
+    NATIVE = "native"
+    JIT = "jit"
+    PARTLY = "partly missing"
+    MISSING = "missing"
+    UNREADABLE = "unreadable"
+
+    def is_worse_than(self, other: Coverage) -> bool:
+        order = list(Coverage)
+        return order.index(self) > order.index(other)
+
 
 class Verdict(StrEnum):
     """What a candidate's results amount to. Only an accepted one may be tagged."""

@@ -12,12 +12,11 @@ from pathlib import Path
 
 from scripts.build.build import export
 from scripts.build.compare import compare_layouts
+from scripts.build.inputs import slim_step
 from scripts.build.layout import Layout
 from scripts.build.steps import Step, make_steps
 from scripts.console import step as announce
-from scripts.engine import Engine
-from scripts.fetch import fetch_files
-from scripts.pipeline import build_chain
+from scripts.pipeline import Builder
 from scripts.plan import PlannedCell, require_buildable
 from scripts.project import Project, open_engine
 
@@ -38,25 +37,27 @@ def reproduce(project: Project, plan: list[PlannedCell]) -> list[Reproduction]:
     steps = make_steps(project.matrix, plan)
     with project.workspace.claim():
         engine = open_engine(project)
-        first = {step.name: build_chain(project, engine, step) for step in steps}
+        builder = Builder(project, engine)
+        first = {step.name: builder.build(step) for step in steps}
         with _other_surroundings() as folder:
             second: dict[str, Layout] = {}
             for step in steps:
-                second[step.name] = _build_again(project, engine, step, second, folder)
+                second[step.name] = _build_again(builder, step, second, folder)
             made = [_compare(step.name, first[step.name], second[step.name]) for step in steps]
         engine.prune_build_cache()
     return made
 
 
-def _build_again(project: Project, engine: Engine, step: Step, second: dict[str, Layout], folder: Path) -> Layout:
-    cache = fetch_files(step.inputs, project.site, project.matrix.platform)
-    log = project.workspace.run(step.build_id) / "reproduce.log"
+def _build_again(builder: Builder, step: Step, second: dict[str, Layout], folder: Path) -> Layout:
+    cache = builder.fetch(step)
+    step = slim_step(step, cache)
+    log = builder.project.workspace.run(step.build_id) / "reproduce.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with announce(step.name, "build again") as update:
-        engine.prune_build_cache()
+        builder.engine.prune_build_cache()
         # A child is built on the rebuilt parent: the whole chain must come out the same.
         parent = second[step.parent.name] if step.parent else None
-        return export(step, engine, cache, folder / step.name, parent, log, update, cached=False)
+        return export(step, builder.engine, cache, folder / step.name, parent, log, update, cached=False)
 
 
 def _compare(name: str, first: Layout, second: Layout) -> Reproduction:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from scripts.build.buildx import OUTPUT, make_labels
+from scripts.build.buildx import OUTPUT, make_arguments, make_labels
 from scripts.build.steps import Step
 from scripts.workspace import Workspace
 
@@ -27,7 +27,7 @@ def _target(step: Step, workspace: Workspace) -> dict[str, object]:
     return {
         "context": f"{folder}/context",
         "contexts": contexts | ({"parent": f"target:{step.parent.name}"} if step.parent else {}),
-        "args": {"SOURCE_DATE_EPOCH": str(step.epoch)},
+        "args": make_arguments(step),
         "labels": make_labels(step, None),
         "network": "none",
         "attest": ["type=provenance,disabled=true", "type=sbom,disabled=true"],

@@ -105,6 +105,8 @@ def _check_disk(step: Step, engine: Engine, cache: Cache, work: Path) -> None:
     """Raise Undecided before the build starts where the disk could not hold its results."""
     needed = DISK_FACTOR * estimate_unpacked(step, cache)
     for place in {work, engine.data_root}:
+        if free_bytes(place) < needed:
+            engine.prune_build_cache()
         if (free := free_bytes(place)) < needed:
             raise Undecided(
                 f"building and storing {step.name} can take {format_size(needed)}; {format_size(free)} are free",

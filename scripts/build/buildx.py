@@ -28,7 +28,9 @@ _TAIL = 25
 def make_command(step: Step, inputs: Inputs, parent: Layout | None, destination: Path, *, cached: bool) -> list[str]:
     """The arguments of the docker CLI for a step. Nothing in them depends on the checkout but the paths."""
     command = ["buildx", "build", "--builder", "default", "--progress", "plain", "--network", "none"]
-    command += ["--provenance=false", "--sbom=false", "--build-arg", f"SOURCE_DATE_EPOCH={step.epoch}"]
+    command += ["--provenance=false", "--sbom=false"]
+    for key, value in make_arguments(step).items():
+        command += ["--build-arg", f"{key}={value}"]
     command += ["--build-context", f"inputs={inputs.inputs}", "--build-context", f"tools={inputs.tools}"]
     if parent:
         command += ["--build-context", f"parent=oci-layout://{parent.folder}@{parent.digest}"]
@@ -64,6 +66,11 @@ def _answers(engine: Engine) -> bool:
     except (DockerException, requests.RequestException):
         return False
     return True
+
+
+def make_arguments(step: Step) -> dict[str, str]:
+    """What a Dockerfile may declare with ARG: the time that files get, and its program's arguments if there are any."""
+    return {"SOURCE_DATE_EPOCH": str(step.epoch)} | ({"ARGUMENTS": step.arguments} if step.arguments else {})
 
 
 def make_labels(step: Step, parent: Layout | None) -> dict[str, str]:

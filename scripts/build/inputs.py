@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import shutil
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scripts.build.rootfs import write_rootfs
 from scripts.build.steps import INSTALLER, Step, is_executable, list_context
+from scripts.console import note
+from scripts.console import step as announce
 from scripts.fetch import Cache
-from scripts.files import link_or_copy, naming_disk_full
+from scripts.files import format_size, link_or_copy, naming_disk_full
+from scripts.slim.cached import slim_files
 
 # How much larger Debian packages are once installed, measured on images/base; a disk check needs no more than that.
 _DEB_RATIO = 5
@@ -46,6 +49,17 @@ def lay_out(step: Step, cache: Cache, folder: Path) -> Inputs:
         for file in step.tools:
             _extract_programs(cache.path(file.sha256), made.tools)
     return made
+
+
+def slim_step(step: Step, cache: Cache) -> Step:
+    """The step with its wheels as they will be installed: cut down to the target's code, where it asks for that."""
+    if not step.slim:
+        return step
+    with announce(step.name, "slim") as update:
+        slimmed = slim_files(step.files, step.slim, cache, update)
+    before, after = sum(file.source.size for file in slimmed), sum(file.used.size for file in slimmed)
+    note(f"{step.name}: {format_size(before)} of wheels became {format_size(after)}")
+    return replace(step, files=tuple(file.used for file in slimmed))
 
 
 def estimate_unpacked(step: Step, cache: Cache) -> int:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from scripts.errors import ConfigError
 from scripts.files import content_id, sha256_file
 from scripts.lock import Lock, image_slot, read_slot, recipe_slot, tools_slot
-from scripts.matrix import Image, Matrix
+from scripts.matrix import Image, Matrix, select_rules
 from scripts.model import LockedFile
 from scripts.plan import PlannedCell
+from scripts.slim.wheel import VERSION as SLIMMER
 
 FORMAT = 1  # raised when the way in which inputs are laid out changes what comes out of the same inputs
 INSTALLER = Path(__file__).with_name("install-wheels")
@@ -21,6 +24,8 @@ _NOT_CONTEXT = {"image.toml", "smoke.py", "README.md"}
 class Step:
     """One image to build. `name` is a cell's id, or the image's own where it is built in no cells.
 
+    `arguments` are what its program is started with, quoted for a shell; `slim` is the compute capability that its
+    wheels are cut down to, empty for wheels as they are.
     `build_id` hashes all that goes in: smoke tests, manuals and this program's other files are not part of it.
     """
 
@@ -32,6 +37,8 @@ class Step:
     epoch: int
     labels: dict[str, str]
     build_id: str = field(default="", compare=False)
+    arguments: str = ""
+    slim: str = ""
 
     @property
     def inputs(self) -> tuple[LockedFile, ...]:
@@ -79,7 +86,8 @@ def _cell_step(matrix: Matrix, planned: PlannedCell, parent: Step | None, uv: tu
     cell, recipe = planned.cell, planned.recipe
     if recipe is None:
         raise ValueError(planned.gap)  # `require_buildable` comes first
-    lock = read_slot(matrix.root, recipe_slot(matrix, planned.image, (cell.recipe, cell.line)))
+    lock = _omit(read_slot(matrix.root, recipe_slot(matrix, planned.image, (cell.recipe, cell.line))), planned)
+    slim = cell.target.compute if matrix.slim and cell.recipe == "wheel" else ""
     labels = {
         "org.opencontainers.image.version": recipe.version,
         "org.opencontainers.image.revision": recipe.revision,
@@ -88,11 +96,27 @@ def _cell_step(matrix: Matrix, planned: PlannedCell, parent: Step | None, uv: tu
     }
     if cell.cuda:
         labels |= {"io.hallmark.cuda": cell.cuda.id, "io.hallmark.driver": cell.cuda.driver}
-    return _identify(cell.id, planned.image, parent, lock, uv, labels)
+    return _identify(cell.id, planned.image, parent, lock, uv, labels, shlex.join(recipe.arguments), slim)
+
+
+def _omit(lock: Lock, planned: PlannedCell) -> Lock:
+    """The lock without what image.toml leaves out of this cell. Raises ConfigError for a name that it does not have."""
+    omitted = {name for rule in select_rules(planned.image.omissions, planned.cell) for name in rule.distributions}
+    if unknown := omitted - {file.name for file in lock.files}:
+        place = f"images/{planned.image.name}/image.toml: [[omit]]"
+        raise ConfigError(f"{planned.cell.id} has no distribution {', '.join(sorted(unknown))}", place, "correct it")
+    return replace(lock, files=tuple(file for file in lock.files if file.name not in omitted))
 
 
 def _identify(
-    name: str, image: Image, parent: Step | None, lock: Lock, tools: tuple[LockedFile, ...], labels: dict[str, str]
+    name: str,
+    image: Image,
+    parent: Step | None,
+    lock: Lock,
+    tools: tuple[LockedFile, ...],
+    labels: dict[str, str],
+    arguments: str = "",
+    slim: str = "",
 ) -> Step:
     epoch = max(lock.epoch, parent.epoch if parent else 0)
     labels = labels | {
@@ -115,4 +139,8 @@ def _identify(
         "epoch": epoch,
         "parent": parent.build_id if parent else None,
     }
-    return Step(name, image, parent, lock.files, tools, epoch, labels, content_id(identity))
+    if arguments:
+        identity["arguments"] = arguments
+    if slim:
+        identity["slim"] = {"compute": slim, "version": SLIMMER}
+    return Step(name, image, parent, lock.files, tools, epoch, labels, content_id(identity), arguments, slim)

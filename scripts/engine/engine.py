@@ -28,6 +28,7 @@ class Engine:
     embedded: bool
     version: str
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    _children: set[subprocess.Popen[str]] = field(default_factory=set, repr=False, compare=False)
 
     @cached_property
     def client(self) -> docker.DockerClient:
@@ -69,15 +70,22 @@ class Engine:
                 errors="replace",
             )
             assert process.stdout is not None
+            self._children.add(process)
             try:
                 for line in process.stdout:
                     copy.write(line)
                     on_line(line.rstrip())
                 return process.wait()
             finally:
+                self._children.discard(process)
                 if process.poll() is None:
                     process.terminate()
                     process.wait()
+
+    def end_children(self) -> None:
+        """End what other threads have running with `spawn`, so that they can end themselves."""
+        for process in tuple(self._children):
+            process.terminate()
 
     def query(self, arguments: list[str]) -> str:
         """Run the docker CLI and return what it printed. Raises Undecided where it fails."""

@@ -64,7 +64,8 @@ def _ask_index(
         batch = dict(sorted(waiting))
         waiting -= set(batch.items())
         try:
-            pins = [f"{name}=={version}" for name, version in batch.items()]
+            # `===`: `==2.13.0` would also be met by a folder's 2.13.0+cpu, and preferably so.
+            pins = [f"{name}==={version}" for name, version in batch.items()]
             found = resolve_wheels(pins, (), platform, pip, folders, with_dependencies=False)
         except HallmarkError as error:  # no index at all is one kind of site: mirrors and folders may have the files
             fault = str(error)

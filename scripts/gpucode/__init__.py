@@ -4,7 +4,7 @@ Standard library only, Python 3.10 or newer, and nothing of the project beside i
 into an image as it is, under the same name (`scripts/gpucode`). It reads and answers; it judges nothing.
 """
 
-from scripts.gpucode.compat import Support, jit_driver_floor, runs_on, toolkit_of_ptx
+from scripts.gpucode.compat import Support, jit_driver_floor, runs_on, toolkit_of_capability, toolkit_of_ptx
 from scripts.gpucode.elf import GpuCodeError
 from scripts.gpucode.fatbin import Compression, Container, Entry, Kind, parse_gpu_code, read_gpu_code
 
@@ -19,5 +19,6 @@ __all__ = [
     "parse_gpu_code",
     "read_gpu_code",
     "runs_on",
+    "toolkit_of_capability",
     "toolkit_of_ptx",
 ]

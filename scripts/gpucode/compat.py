@@ -22,6 +22,22 @@ _FAMILIES_OF_ONE = ((10, 1),)
 
 # CUDA Toolkit Release Notes, table "CUDA Toolkit and Corresponding Driver Versions", Linux x86_64.
 _DRIVER_FLOORS = {
+    "11.0": "450.36.06",
+    "11.1": "455.23",
+    "11.2": "460.27.03",
+    "11.3": "465.19.01",
+    "11.4": "470.42.01",
+    "11.5": "495.29.05",
+    "11.6": "510.39.01",
+    "11.7": "515.43.04",
+    "11.8": "520.61.05",
+    "12.0": "525.60.13",
+    "12.1": "530.30.02",
+    "12.2": "535.54.03",
+    "12.3": "545.23.06",
+    "12.4": "550.54.14",
+    "12.5": "555.42.02",
+    "12.6": "560.28.03",
     "12.8": "570.26",
     "12.8.1": "570.124.06",
     "12.9": "575.51.03",
@@ -34,7 +50,22 @@ _DRIVER_FLOORS = {
 }
 
 # PTX ISA, "Release Notes", table "PTX Release History".
-_PTX_TOOLKITS = {"8.7": "12.8", "8.8": "12.9", "9.0": "13.0", "9.1": "13.1", "9.2": "13.2"}
+_PTX_TOOLKITS = {f"7.{minor}": f"11.{minor}" for minor in range(9)} | {
+    "8.0": "12.0",
+    "8.1": "12.1",
+    "8.2": "12.2",
+    "8.3": "12.3",
+    "8.4": "12.4",
+    "8.5": "12.5",
+    "8.7": "12.8",
+    "8.8": "12.9",
+    "9.0": "13.0",
+    "9.1": "13.1",
+    "9.2": "13.2",
+}
+
+# CUDA Toolkit Release Notes, "New Features" of each: the first whose compilers know a compute capability.
+_FIRST_TOOLKITS = {"8.9": "11.8", "9.0": "11.8", "10.0": "12.8", "10.3": "12.9", "12.0": "12.8", "12.1": "12.9"}
 
 
 def runs_on(arch: str, kind: Kind, compute_capability: str) -> Support:
@@ -98,3 +129,15 @@ def toolkit_of_ptx(version: str) -> str:
         return _PTX_TOOLKITS[version]
     except KeyError:
         raise ValueError(f"no toolkit is known for PTX {version}; known: {', '.join(_PTX_TOOLKITS)}") from None
+
+
+def toolkit_of_capability(compute_capability: str) -> str:
+    """The first CUDA toolkit that compiles for a compute capability (`12.0`): older builds have nothing native for it.
+
+    Raises ValueError for a compute capability that is not in the table.
+    """
+    try:
+        return _FIRST_TOOLKITS[compute_capability]
+    except KeyError:
+        known = ", ".join(_FIRST_TOOLKITS)
+        raise ValueError(f"no toolkit is known for compute capability {compute_capability}; known: {known}") from None

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import pairwise
 
-Buffer = bytes | mmap.mmap
+Buffer = bytes | bytearray | mmap.mmap
 
 # Seventy times what the largest known library has (libtorch_cuda.so: 3,258 entries in 456 containers).
 MAX_HEADERS = 1 << 18
@@ -88,7 +88,7 @@ def find_sections(headers: Headers, names: Collection[str]) -> list[Section] | N
         name_offset, kind, _, _, offset, length, *_ = _read_section(headers, table, index)
         start = strings.offset + name_offset
         name, nul, _ = data[start : min(start + longest, strings.end)].partition(b"\0")
-        match = wanted.get(name + nul)
+        match = wanted.get(bytes(name + nul))
         if match is None or kind == _SHT_NOBITS:  # NOBITS: the bytes were split off into another file
             continue
         if offset + length > len(data):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeVar
+
 from scripts.errors import Problem
 from scripts.matrix.reader import find_repeated
-from scripts.matrix.types import Exclusion, Matrix
+from scripts.matrix.types import AuditRule, Exclusion, Image, Matrix, Omission
 from scripts.model import Cell
+
+Rule = TypeVar("Rule", AuditRule, Omission)
 
 
 def make_cells(matrix: Matrix) -> list[Cell]:
@@ -60,12 +65,41 @@ def _product(matrix: Matrix) -> list[Cell]:
     ]
 
 
+def select_rules(rules: Sequence[Rule], cell: Cell) -> list[Rule]:
+    """Those of an image's rules that apply to one of its cells, in their order."""
+    return [rule for rule in rules if _covers(rule, cell)]
+
+
+def find_idle_rules(matrix: Matrix) -> list[Problem]:
+    """Rules of images that apply to no cell: a misspelt target would otherwise demand nothing in silence."""
+    cells = make_cells(matrix)
+    rules: list[tuple[Image, str, int, AuditRule | Omission]] = []
+    for image in matrix.images.values():
+        rules += [(image, "audit", number, rule) for number, rule in enumerate(image.audit, 1)]
+        rules += [(image, "omit", number, rule) for number, rule in enumerate(image.omissions, 1)]
+    return [
+        Problem(
+            "applies to no cell of this image",
+            f"images/{image.name}/image.toml: [{key}.{number}]",
+            "correct its fields",
+        )
+        for image, key, number, rule in rules
+        if not any(
+            cell.image == image.name and _covers(rule, cell) and (cell.target.has_gpu or key == "omit")
+            for cell in cells
+        )
+    ]
+
+
 def _matches(exclusion: Exclusion, cell: Cell) -> bool:
+    return exclusion.image in ("", cell.image) and _covers(exclusion, cell)
+
+
+def _covers(narrowed: Exclusion | AuditRule | Omission, cell: Cell) -> bool:
     return (
-        exclusion.image in ("", cell.image)
-        and exclusion.cuda in ("", cell.line)
-        and exclusion.target in ("", cell.target.id)
-        and exclusion.recipe in ("", cell.recipe)
+        narrowed.cuda in ("", cell.line)
+        and narrowed.target in ("", cell.target.id)
+        and narrowed.recipe in ("", cell.recipe)
     )
 
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
-
 from scripts.errors import ConfigError, Problem
-from scripts.matrix.cells import find_clashes, find_idle_exclusions, find_idle_recipes
+from scripts.matrix.cells import find_clashes, find_idle_exclusions, find_idle_recipes, find_idle_rules
+from scripts.matrix.images import NAME, load_images
 from scripts.matrix.reader import Table, parse_toml
-from scripts.matrix.types import Exclusion, Image, Matrix, Platform, Recipe, Smoke, Tools, Upstream
+from scripts.matrix.types import Exclusion, Matrix, Platform, Tools
 from scripts.model import CudaLine, Target
 
-_NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")  # what a tag and a repository allow
 _VERSION = re.compile(r"\d+(\.\d+)*")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def load_matrix(root: Path) -> Matrix:
@@ -26,7 +23,7 @@ def load_matrix(root: Path) -> Matrix:
         table.note("this program reads version 1", "version", "upgrade the program or the file")
     recipes = table.strings("recipes")
     for name in recipes:
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             table.note(f"`{name}` cannot be part of a cell's id", "recipes")
     cuda = {key: _cuda(key, item) for key, item in _entries(table.table("cuda"))}
     targets = {key: _target(key, item, recipes) for key, item in _entries(table.table("targets"))}
@@ -38,7 +35,8 @@ def load_matrix(root: Path) -> Matrix:
         exclusions=tuple(map(_exclusion, table.tables("exclude"))),
         platform=_platform(table.table("platform")),
         tools=_tools(table.table("tools")),
-        images=_images(root, problems, cuda, recipes),
+        slim=table.flag("slim", True),
+        images=load_images(root, problems, cuda, recipes),
     )
     table.finish()
     problems += _references(matrix, problems)
@@ -68,7 +66,7 @@ def _target(key: str, table: Table, recipes: tuple[str, ...]) -> Target:
         driver=_version(table, "driver", ""),
         memory=table.number("memory", 0),
     )
-    if not _NAME.fullmatch(key):
+    if not NAME.fullmatch(key):
         table.note(f"`{key}` cannot be part of a tag", next_step="use lower-case letters, digits, `-`, `_` and `.`")
     if target.recipe and recipes and target.recipe not in recipes:
         table.note(f"unknown recipe `{target.recipe}`", "recipe", f"one of: {', '.join(recipes)}")
@@ -102,109 +100,6 @@ def _tools(table: Table) -> Tools:
     return Tools(uv, {suite: table.strings(suite) for suite in table.names() if suite != "uv"})
 
 
-def _images(
-    root: Path, problems: list[Problem], cuda: dict[str, CudaLine], recipes: tuple[str, ...]
-) -> dict[str, Image]:
-    files = sorted((root / "images").glob("*/image.toml"))
-    if not files:
-        problems.append(Problem("no image.toml in any folder", "images", "run this in a checkout of the project"))
-    images = {}
-    for path in files:
-        place = path.relative_to(root).as_posix()
-        try:
-            table = Table(parse_toml(path, place), place, problems)
-        except ConfigError as error:
-            problems += error.problems
-            continue
-        images[path.parent.name] = _image(path.parent, table, cuda, recipes)
-    return images
-
-
-def _image(folder: Path, table: Table, cuda: dict[str, CudaLine], recipes: tuple[str, ...]) -> Image:
-    if not _NAME.fullmatch(folder.name):
-        table.note(f"the folder's name `{folder.name}` cannot name a repository")
-    cells = table.flag("cells", True)
-    image = Image(
-        name=folder.name,
-        folder=folder,
-        summary=table.string("summary"),
-        source=table.string("source"),
-        licenses=table.string("licenses"),
-        cells=cells,
-        parent=table.string("parent", ""),
-        version="" if cells else table.string("version"),
-        packages=table.strings("packages", ()),
-        recipes=dict(_recipes(table.table("recipe"), cuda, recipes)),
-        smoke=_smoke(table.table("smoke")) if "smoke" in table else None,
-    )
-    table.finish()
-    if not cells and (image.recipes or image.smoke):
-        table.note("an image with `cells = false` is never judged, so it has neither recipes nor smoke checks")
-    if image.recipes and not image.smoke:
-        table.note("has a recipe but no [smoke]: nothing could ever accept it")
-    return image
-
-
-def _recipes(table: Table, cuda: dict[str, CudaLine], recipes: tuple[str, ...]) -> list[tuple[tuple[str, str], Recipe]]:
-    found = []
-    for name, lines in _entries(table):
-        if recipes and name not in recipes:
-            table.note(f"unknown recipe `{name}`", next_step=f"one of: {', '.join(recipes)}")
-        for line, item in _entries(lines):
-            if line not in (*cuda, "cpu"):
-                lines.note(f"unknown CUDA line `{line}`", next_step=f"one of: {', '.join(cuda)}, cpu")
-            found.append(((name, line), _recipe(item)))
-    return found
-
-
-def _recipe(table: Table) -> Recipe:
-    recipe = Recipe(
-        version=_named(table, "version"),
-        revision=table.string("revision"),
-        requirements=table.strings("requirements"),
-        absent=table.strings("absent", ()),
-        upstream=tuple(map(_upstream, table.tables("upstream"))),
-    )
-    table.finish()
-    return recipe
-
-
-def _upstream(table: Table) -> Upstream:
-    upstream = Upstream(table.string("file"), table.string("sha256"), table.number("size"), table.string("url"))
-    if upstream.sha256 and not _SHA256.fullmatch(upstream.sha256):
-        table.note("expected 64 hexadecimal digits", "sha256")
-    if upstream.file and not _is_wheel(upstream.file):
-        table.note(f"`{upstream.file}` is not the file name of a wheel", "file")
-    if upstream.url and not upstream.url.startswith("https://"):
-        table.note("expected an https:// address", "url")
-    table.finish()
-    return upstream
-
-
-def _is_wheel(file: str) -> bool:
-    try:
-        parse_wheel_filename(file)
-    except InvalidWheelFilename:
-        return False
-    return True
-
-
-def _smoke(table: Table) -> Smoke:
-    smoke = Smoke(table.strings("checks"), table.number("timeout_s"), table.number("memory_gib"))
-    for key in ("timeout_s", "memory_gib"):
-        if key in table and not getattr(smoke, key):
-            table.note("must be more than 0", key)
-    table.finish()
-    return smoke
-
-
-def _named(table: Table, key: str) -> str:
-    value = table.string(key)
-    if value and not _NAME.fullmatch(value):
-        table.note(f"`{value}` cannot be part of a tag", key, "use lower-case letters, digits, `-`, `_` and `.`")
-    return value
-
-
 def _version(table: Table, key: str, default: str | None = None) -> str:
     value = table.string(key, default)
     if value and not _VERSION.fullmatch(value):
@@ -228,7 +123,8 @@ def _references(matrix: Matrix, found: list[Problem]) -> list[Problem]:
             problems.append(Problem(f"a cycle of parents: {' → '.join(chain)}", place, "let one of them stand alone"))
     # Which cells exist is unknown while anything is broken: its mistake would be reported a second time, as another.
     if not problems and not found and matrix.images and matrix.recipes:
-        problems += find_idle_exclusions(matrix) + find_clashes(matrix) + find_idle_recipes(matrix)
+        problems += find_idle_exclusions(matrix) + find_clashes(matrix)
+        problems += find_idle_recipes(matrix) + find_idle_rules(matrix)
     return problems
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scripts.model import CudaLine, Target
+from scripts.model import Coverage, CudaLine, Target
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,17 @@ class Upstream:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one image is obtained for one CUDA line: upstream's names for it, and what the lock resolves."""
+    """How one image is obtained for one CUDA line: upstream's names for it, and what the lock resolves.
+
+    `absent` are distributions left out although something requires them, `arguments` what the image's program is
+    started with before anything that its user says.
+    """
 
     version: str
     revision: str
     requirements: tuple[str, ...]
     absent: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
     upstream: tuple[Upstream, ...] = ()
 
 
@@ -37,6 +42,32 @@ class Smoke:
     checks: tuple[str, ...]
     timeout_s: int
     memory_gib: int
+
+
+@dataclass(frozen=True)
+class AuditRule:
+    """Libraries by patterns over the end of their paths, the least coverage accepted of them, and why.
+
+    `cuda`, `target` and `recipe` narrow it to some cells; an empty field matches everything.
+    """
+
+    accept: Coverage
+    libraries: tuple[str, ...]
+    reason: str = ""
+    cuda: str = ""
+    target: str = ""
+    recipe: str = ""
+
+
+@dataclass(frozen=True)
+class Omission:
+    """Distributions that are locked and yet left out of some cells' images, and why; the fields narrow it to these."""
+
+    distributions: tuple[str, ...]
+    reason: str
+    cuda: str = ""
+    target: str = ""
+    recipe: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,6 +85,8 @@ class Image:
     packages: tuple[str, ...]
     recipes: Mapping[tuple[str, str], Recipe] = field(default_factory=dict)
     smoke: Smoke | None = None
+    audit: tuple[AuditRule, ...] = ()
+    omissions: tuple[Omission, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,7 +119,10 @@ class Tools:
 
 @dataclass(frozen=True)
 class Matrix:
-    """Everything that `matrix.toml` and `images/*/image.toml` say."""
+    """Everything that `matrix.toml` and `images/*/image.toml` say.
+
+    `slim`: wheels for a GPU lose the GPU code that this GPU could never run.
+    """
 
     root: Path
     recipes: tuple[str, ...]
@@ -96,3 +132,4 @@ class Matrix:
     platform: Platform
     tools: Tools
     images: Mapping[str, Image]
+    slim: bool = True

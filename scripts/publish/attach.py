@@ -14,8 +14,8 @@ from scripts.errors import Undecided
 from scripts.files import canonical_json
 from scripts.publish.locks import hold_tag
 from scripts.publish.promote import move_tag, push_blob, put_exact, read_tag
-from scripts.publish.reference import Repository
-from scripts.publish.registry import OCI_INDEX, OCI_MANIFEST, Manifest, Registry, digest_of
+from scripts.registry.client import OCI_INDEX, OCI_MANIFEST, Manifest, Registry, digest_of
+from scripts.registry.reference import Repository
 
 _EMPTY = b"{}"
 _EMPTY_TYPE = "application/vnd.oci.empty.v1+json"

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from scripts.build.layout import Layout
 from scripts.errors import Problem, Undecided
-from scripts.publish.failures import DigestMismatch, RegistryRefused
 from scripts.publish.locks import hold_tag
-from scripts.publish.reference import Repository, check_digest, check_tag
-from scripts.publish.registry import Manifest, Registry
+from scripts.registry.client import Manifest, Registry
+from scripts.registry.failures import DigestMismatch, RegistryRefused
+from scripts.registry.reference import Repository, check_digest, check_tag
 
 
 @dataclass(frozen=True)

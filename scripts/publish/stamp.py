@@ -14,8 +14,8 @@ from scripts.model import Outcome
 from scripts.plan import PlannedCell
 from scripts.publish.attach import attach
 from scripts.publish.promote import promote, push_candidate
-from scripts.publish.reference import Repository
-from scripts.publish.registry import Registry
+from scripts.registry.client import Registry
+from scripts.registry.reference import Repository
 from scripts.smoke.smoke import Evidence
 
 NAMESPACE = "hallmark"

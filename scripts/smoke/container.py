@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
-from docker.types import LogConfig, Mount
+from docker.types import DeviceRequest, LogConfig, Mount
 
 from scripts.engine import Engine
 from scripts.errors import Undecided
@@ -34,16 +34,21 @@ class ContainerRun:
 
 
 def run_container(
-    engine: Engine, digest: str, folder: Path, smoke: Smoke, environment: Mapping[str, str]
+    engine: Engine,
+    digest: str,
+    folder: Path,
+    smoke: Smoke,
+    environment: Mapping[str, str],
+    devices: Sequence[DeviceRequest] = (),
 ) -> ContainerRun:
-    """Run `smoke.py` from `folder` in the image of this digest, within the time and memory that `smoke` grants.
+    """Run `smoke.py` from `folder` in the image of this digest, within what `smoke` grants, with these GPUs alone.
 
     Whatever the image does becomes a result; only what the engine fails to do is an ERROR among them.
     """
     started = time.monotonic()
     container = None
     try:
-        container = engine.client.containers.create(digest, **_options(folder, smoke, environment))
+        container = engine.client.containers.create(digest, **_options(folder, smoke, environment, devices))
         container.start()
         ending = _wait(container, smoke)
         stdout = container.logs(stdout=True, stderr=False).decode(errors="replace")
@@ -78,7 +83,9 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
 
-def _options(folder: Path, smoke: Smoke, environment: Mapping[str, str]) -> dict[str, Any]:
+def _options(
+    folder: Path, smoke: Smoke, environment: Mapping[str, str], devices: Sequence[DeviceRequest]
+) -> dict[str, Any]:
     memory = smoke.memory_gib * GIB
     return {
         "entrypoint": ["python3", "-B", f"{MOUNTED_AT}/smoke.py"],
@@ -98,6 +105,7 @@ def _options(folder: Path, smoke: Smoke, environment: Mapping[str, str]) -> dict
         "shm_size": GIB,
         # Executable: torch.compile and Triton build and load libraries there.
         "tmpfs": {"/tmp": "rw,exec,nosuid,nodev,size=4g,mode=1777"},  # noqa: S108
+        "device_requests": list(devices),
         "mounts": [Mount(MOUNTED_AT, str(folder), type="bind", read_only=True)],
         "log_config": LogConfig(type="json-file", config={"max-size": "50m"}),
     }

@@ -7,7 +7,8 @@ import os
 import platform
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from scripts.files import content_id, sha256_file, write_json
 from scripts.matrix import Image, Smoke
 from scripts.model import Cell, Outcome, Result
 from scripts.smoke.container import run_container
+from scripts.smoke.gpu import Gpu, request_device
 from scripts.smoke.tiny_llama import write_model
 
 VERSION = 1
@@ -41,6 +43,10 @@ class Evidence:
     finished: str
     host: dict[str, str]
 
+    def with_results(self, others: Sequence[Result]) -> Evidence:
+        """The same evidence, preceded by the results of other stages."""
+        return replace(self, results=(*others, *self.results))
+
 
 def identify(cell: Cell, image: Image, smoke: Smoke, digest: str) -> str:
     """The content id of a smoke test: another image, script, model, limit or environment asks another question."""
@@ -56,14 +62,26 @@ def identify(cell: Cell, image: Image, smoke: Smoke, digest: str) -> str:
 
 
 def run_smoke(
-    engine: Engine, cell: Cell, image: Image, smoke: Smoke, digest: str, work: Path, run: Path, update: Update
+    engine: Engine,
+    cell: Cell,
+    image: Image,
+    smoke: Smoke,
+    digest: str,
+    work: Path,
+    run: Path,
+    update: Update,
+    gpu: Gpu | None = None,
 ) -> Evidence:
-    """Smoke-test one image and write smoke.json and smoke.log into `run`. Never raises for what the image does."""
+    """Smoke-test one image, on a GPU where one is given, and write smoke.json and smoke.log into `run`.
+
+    Never raises for what the image does. Raises Undecided for an engine that cannot hand out the GPU.
+    """
+    devices = [request_device(engine, gpu)] if gpu else []
     folder = work / f"smoke-{cell.id}"
     update("making the model")
     lay_out(image, folder)
     update(f"running {len(smoke.checks)} checks in a container")
-    ended = run_container(engine, digest, folder, smoke, _environment(cell))
+    ended = run_container(engine, digest, folder, smoke, _environment(cell), devices)
     shutil.rmtree(folder)
     evidence = Evidence(
         smoke_id=identify(cell, image, smoke, digest),
@@ -71,7 +89,7 @@ def run_smoke(
         results=ended.results,
         seconds=ended.seconds,
         finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        host=_describe_host(engine),
+        host=_describe_host(engine) | ({"gpu": gpu.name, "driver": gpu.driver} if gpu else {}),
     )
     run.mkdir(parents=True, exist_ok=True)
     (run / "smoke.log").write_text(ended.log, encoding="utf-8")

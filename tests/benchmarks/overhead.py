@@ -25,7 +25,7 @@ from scripts.build.layout import Layout
 from scripts.build.steps import Step, make_steps
 from scripts.engine import Engine
 from scripts.fetch import fetch_files
-from scripts.pipeline import build_chain
+from scripts.pipeline import Builder
 from scripts.plan import Selection, make_plan
 from scripts.project import Project, open_engine
 
@@ -65,7 +65,7 @@ class Bench:
     def compare_build(self, step: Step, rounds: int) -> list[str]:
         """A build with no cache: the raw command with its contexts laid out, against all that `build` does."""
         cache = fetch_files(step.inputs, self.project.site, self.project.matrix.platform)
-        parent = build_chain(self.project, self.engine, step.parent) if step.parent else None
+        parent = Builder(self.project, self.engine).build(step.parent) if step.parent else None
         inputs = lay_out(step, cache, self._fresh("raw"))
         log = self.folder / "build.log"
 
@@ -82,7 +82,7 @@ class Bench:
         commands: list[list[str]] = []
         for step in steps:
             cache = fetch_files(step.inputs, self.project.site, self.project.matrix.platform)
-            parent = build_chain(self.project, self.engine, step.parent) if step.parent else None
+            parent = Builder(self.project, self.engine).build(step.parent) if step.parent else None
             inputs = lay_out(step, cache, self.folder / "cached" / step.name)
             commands.append(self._cached_command(step, inputs, parent))
         log = self.folder / "build.log"

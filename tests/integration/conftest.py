@@ -21,7 +21,7 @@ from scripts.lock import read_slot, tools_slot
 from scripts.lock.lockfile import Lock, read_lock, write_lock
 from scripts.lock.slots import recipe_slot
 from scripts.matrix import load_matrix
-from scripts.pipeline import build_chain
+from scripts.pipeline import Builder
 from scripts.plan import Selection, make_plan
 from scripts.project import Project, open_engine
 
@@ -123,7 +123,7 @@ def _share_base(checkout: Project, project: Project, engine: Engine) -> None:
     """Give the sandbox the checkout's build of the base image: its build id is the same, so once is enough."""
     base = make_steps(checkout.matrix, make_plan(checkout.matrix, Selection(targets=["cpu"])))[0]
     with checkout.workspace.claim():
-        layout = build_chain(checkout, engine, base)
+        layout = Builder(checkout, engine).build(base)
     for source, destination in (
         (layout.folder, project.workspace.layout(base.build_id)),
         (checkout.workspace.run(base.build_id), project.workspace.run(base.build_id)),

@@ -18,7 +18,8 @@ from scripts.__main__ import main, make_parser
 from scripts.errors import BuildFailed, ConfigError, ExitCode, Problem, Undecided
 from tests.unit.builders import REPOSITORY_ROOT, edit, write_locked_project, write_project
 
-VERBS = ["plan", "lock", "fetch", "build", "smoke", "publish", "verdict", "reproduce", "engine", "clean"]
+VERBS = ["plan", "lock", "fetch", "build", "smoke", "publish", "verify", "audit", "slim", "sizes", "verdict"]
+VERBS += ["reproduce", "engine", "clean"]
 
 
 @pytest.fixture(autouse=True)
@@ -188,7 +189,7 @@ def test_a_cell_that_nobody_can_build_yet_is_undecided_too(
     assert main([*project, "verdict", "nothing-*"]) == 2
 
 
-@pytest.mark.parametrize("verb", ["fetch", "build", "smoke", "publish", "reproduce"])
+@pytest.mark.parametrize("verb", ["fetch", "build", "smoke", "publish", "sizes", "reproduce"])
 @pytest.mark.parametrize(("pattern", "said"), [("nothing-*", "no cell matches"), ("serve-cu*", "not built yet")])
 def test_a_selection_that_cannot_be_followed_is_2(
     verb: str, pattern: str, said: str, project: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]

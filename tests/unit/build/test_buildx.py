@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from scripts.build.buildx import make_command, run_build
+from scripts.build.buildx import make_arguments, make_command, run_build
 from scripts.build.inputs import Inputs
 from scripts.build.layout import Blob, Layout
 from scripts.build.steps import Step
@@ -53,6 +54,15 @@ def test_a_second_build_uses_no_cache() -> None:
     ]
     assert ["--no-cache" in command for command in commands] == [False, True]
     assert [part for part in commands[1] if part != "--no-cache"] == commands[0]
+
+
+def test_a_programs_arguments_are_given_to_the_build_where_there_are_any() -> None:
+    step = make_step("serve")
+    assert make_arguments(step) == {"SOURCE_DATE_EPOCH": str(EPOCH)}
+    step = dataclasses.replace(step, arguments="--backend 'a b'")
+    assert make_arguments(step) == {"SOURCE_DATE_EPOCH": str(EPOCH), "ARGUMENTS": "--backend 'a b'"}
+    command = make_command(step, INPUTS, None, Path("/w/layout"), cached=True)
+    assert "ARGUMENTS=--backend 'a b'" in command, "one word of the command line, whatever is in it"
 
 
 @dataclass(frozen=True)

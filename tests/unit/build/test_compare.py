@@ -14,7 +14,7 @@ from zstandard import ZstdCompressor
 
 from scripts.build.compare import compare_layouts
 from scripts.build.layout import Layout
-from scripts.publish.registry import OCI_MANIFEST, digest_of
+from scripts.registry.client import OCI_MANIFEST, digest_of
 
 Entry = tuple[str, bytes, dict[str, Any]]
 FILES: list[Entry] = [("etc/one", b"1", {}), ("etc/two", b"22", {}), ("usr/three", b"333", {})]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import stat
 import tarfile
@@ -9,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from scripts.build.inputs import Inputs, estimate_unpacked, lay_out
+from scripts.build import inputs as module
+from scripts.build.inputs import Inputs, estimate_unpacked, lay_out, slim_step
 from scripts.build.steps import INSTALLER, Step
 from scripts.errors import Undecided
 from scripts.fetch import Cache
 from scripts.model import LockedFile
+from scripts.slim.cached import SlimmedFile
 from tests.unit.builders import EPOCH, lock_bytes, make_image, put_in_cache, write
 
 from .debs import make_deb
@@ -163,3 +166,38 @@ def test_an_input_that_the_cache_lacks_is_no_silent_gap(cache: Cache, image: Pat
     cache.path(missing.sha256).unlink()
     with pytest.raises(FileNotFoundError):
         lay_out(step, cache, tmp_path / "work")
+
+
+# --- wheels cut down to a target
+
+
+def test_a_step_that_keeps_its_wheels_is_itself(cache: Cache, image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "slim_files", None)
+    step = wheel_step(cache, image)
+    assert slim_step(step, cache) is step
+
+
+def test_a_step_for_a_gpu_installs_slimmed_wheels_and_keeps_its_id(
+    cache: Cache, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make_wheel(thing__init="x")
+    put_in_cache(cache, data)
+    small = lock_bytes(data, file="thing-1.0+sm120-py3-none-any.whl", version="1.0+sm120")
+    asked: list[str] = []
+
+    def slim_files(files: tuple[LockedFile, ...], compute: str, cache: Cache, update: object) -> list[SlimmedFile]:
+        asked.append(compute)
+        return [SlimmedFile(file, small if file.name == "thing" else file) for file in files]
+
+    monkeypatch.setattr(module, "slim_files", slim_files)
+    step = dataclasses.replace(wheel_step(cache, image), slim="12.0")
+    slimmed = slim_step(step, cache)
+    other, thing = step.files
+    assert asked == ["12.0"] and slimmed.files == (other, small)
+    assert slimmed.build_id == step.build_id, "the id was known before, from what goes in and how it is cut"
+    assert slimmed.tools == step.tools, "the installer is not installed"
+    before, after = other.size + thing.size, other.size + small.size
+    assert f"{before} B of wheels became {after} B" in capsys.readouterr().err
+    made = lay_out(slimmed, cache, tmp_path / "work")
+    assert f"thing==1.0+sm120 --hash=sha256:{small.sha256}" in (made.inputs / "requirements.txt").read_text()
+    assert not (made.inputs / thing.file).exists()

@@ -8,7 +8,7 @@ import pytest
 
 from scripts.build.layout import Layout
 from scripts.errors import BuildFailed, ExitCode
-from tests.unit.publish.fake_registry import make_layout
+from tests.unit.registry.fake_registry import make_layout
 
 
 @pytest.fixture

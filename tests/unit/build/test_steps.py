@@ -221,3 +221,112 @@ def test_every_wheel_of_the_tools_is_an_input_and_no_package(root: Path) -> None
     write_lock(root / "matrix.lock", Lock(tools_slot(matrix).config_id, EPOCH, (*lock.files, wheel)))
     assert [file.kind for file in steps_of(root)["serve-cpu"].tools] == ["wheel", "wheel"]
     assert recipe_slot(matrix, matrix.images["serve"], ("wheel", "cpu")).place == SERVE_LOCK
+
+
+# --- wheels for a GPU: what is left out, cut down, or given to the program
+
+SERVE_GPU = "serve-cu128-5090-wheel"
+SERVE_GPU_LOCK = f"{SERVE}/lock/wheel-cu128.toml"
+OMIT = '[[omit]]\ndistributions = ["big"]\nreason = "not needed"\n'
+
+
+@pytest.fixture
+def gpu_root(root: Path) -> Path:
+    """The same project, whose server is obtained for CUDA 12.8 both ways; each lock has another wheel more."""
+    path = root / SERVE / "image.toml"
+    text = path.read_text().replace("[recipe.wheel.cpu]", '[recipe.wheel."12.8"]')
+    text = text.replace("[[recipe.wheel.cpu.upstream]]", '[[recipe.wheel."12.8".upstream]]')
+    text += '[recipe.source."12.8"]\nversion = "1.2.0"\nrevision = "v1.2.0"\nrequirements = ["serve==1.2.0"]\n'
+    write(path, text)
+    write_locks(root, load_matrix(root))
+    for name in ("wheel", "source"):
+        place = f"{SERVE}/lock/{name}-cu128.toml"
+        lock = read_lock(root / place, place)
+        big = lock_bytes(b"big", file="big-1.0-cp311-cp311-linux_x86_64.whl")
+        write_lock(root / place, Lock(lock.config, lock.epoch, (big, *lock.files)))
+    return root
+
+
+def gpu_steps(root: Path, *, slim: bool = True) -> dict[str, Step]:
+    matrix = dataclasses.replace(load_matrix(root), slim=slim)
+    made = make_steps(matrix, make_plan(matrix, Selection(["serve-cu128-*", "train-cpu"])))
+    return {step.name: step for step in made}
+
+
+def append(root: Path, text: str) -> None:
+    with (root / SERVE / "image.toml").open("a") as stream:
+        stream.write(text)
+
+
+def test_upstreams_wheels_for_a_gpu_are_cut_down_to_it_and_nothing_else_is(gpu_root: Path) -> None:
+    assert {name: step.slim for name, step in gpu_steps(gpu_root).items()} == {
+        "base": "",
+        "serve-cu128-5090": "",
+        SERVE_GPU: "12.0",
+        "train-cpu": "",
+    }
+    assert {step.slim for step in gpu_steps(gpu_root, slim=False).values()} == {""}
+
+
+def test_whether_and_how_wheels_are_cut_down_changes_the_id(gpu_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def changed(before: dict[str, Step], after: dict[str, Step]) -> list[str]:
+        return [name for name in before if before[name].build_id != after[name].build_id]
+
+    whole, slim = gpu_steps(gpu_root, slim=False), gpu_steps(gpu_root)
+    assert changed(whole, slim) == [SERVE_GPU]
+    monkeypatch.setattr(module, "SLIMMER", 999)
+    assert changed(slim, gpu_steps(gpu_root)) == [SERVE_GPU], "another slimmer"
+    assert changed(whole, gpu_steps(gpu_root, slim=False)) == []
+    slim = gpu_steps(gpu_root)
+    edit(gpu_root / "matrix.toml", 'compute = "12.0"', 'compute = "12.1"')
+    assert changed(slim, gpu_steps(gpu_root)) == [SERVE_GPU], "another GPU"
+
+
+def test_the_matrix_can_leave_wheels_whole(gpu_root: Path) -> None:
+    edit(gpu_root / "matrix.toml", "version = 1\n", "version = 1\nslim = false\n")
+    assert steps_of(gpu_root, SERVE_GPU)[SERVE_GPU].slim == ""
+
+
+def test_what_is_omitted_is_no_input_and_changes_the_id(gpu_root: Path) -> None:
+    before = gpu_steps(gpu_root)
+    append(gpu_root, OMIT + 'recipe = "wheel"\n')
+    after = gpu_steps(gpu_root)
+    assert "big" in [file.name for file in before[SERVE_GPU].files]
+    assert "big" not in [file.name for file in after[SERVE_GPU].inputs]
+    assert "big" in [file.name for file in after["serve-cu128-5090"].files], "the rule is about the other recipe"
+    assert [name for name in after if after[name].build_id != before[name].build_id] == [SERVE_GPU]
+
+
+def test_the_lock_does_not_depend_on_what_is_omitted(gpu_root: Path) -> None:
+    text = (gpu_root / SERVE_GPU_LOCK).read_bytes()
+    append(gpu_root, OMIT)
+    gpu_steps(gpu_root)
+    assert (gpu_root / SERVE_GPU_LOCK).read_bytes() == text
+
+
+def test_an_omission_of_what_is_not_there_is_refused(gpu_root: Path) -> None:
+    append(gpu_root, OMIT.replace('"big"', '"big", "bgi", "abc"'))
+    with pytest.raises(ConfigError, match="serve-cu128-5090 has no distribution abc, bgi") as caught:
+        gpu_steps(gpu_root)
+    assert caught.value.problems[0].place == "images/serve/image.toml: [[omit]]"
+
+
+def test_an_audit_rule_does_not_go_into_a_build(gpu_root: Path) -> None:
+    before = gpu_steps(gpu_root)
+    append(gpu_root, '[[audit]]\naccept = "native"\nlibraries = ["*.so"]\n')
+    assert {name: step.build_id for name, step in gpu_steps(gpu_root).items()} == {
+        name: step.build_id for name, step in before.items()
+    }
+
+
+def test_a_programs_arguments_are_quoted_and_change_the_id(gpu_root: Path) -> None:
+    before = gpu_steps(gpu_root)
+    recipe = '[recipe.wheel."12.8"]\n'
+    edit(gpu_root / SERVE / "image.toml", recipe, recipe + 'arguments = ["--backend", "a b", "$HOME", "it\'s"]\n')
+    after = gpu_steps(gpu_root)
+    assert after[SERVE_GPU].arguments == """--backend 'a b' '$HOME' 'it'"'"'s'"""
+    assert {step.arguments for name, step in after.items() if name != SERVE_GPU} == {""}
+    assert [name for name in after if after[name].build_id != before[name].build_id] == [SERVE_GPU]
+    write_again = (gpu_root / SERVE / "image.toml").read_text().replace('"--backend", "a b"', '"a b", "--backend"')
+    write(gpu_root / SERVE / "image.toml", write_again)
+    assert gpu_steps(gpu_root)[SERVE_GPU].build_id != after[SERVE_GPU].build_id, "their order counts"

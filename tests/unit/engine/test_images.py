@@ -10,7 +10,7 @@ from scripts.engine import Engine
 from scripts.engine.images import digest_of_tag, has_image, list_images, load_layout, remove_image, set_tag, tags_of
 from scripts.errors import Undecided
 from tests.unit.fake_docker import FakeDocker, FakeImage
-from tests.unit.publish.fake_registry import make_layout
+from tests.unit.registry.fake_registry import make_layout
 
 ONE, TWO = "sha256:" + "1" * 64, "sha256:" + "2" * 64
 

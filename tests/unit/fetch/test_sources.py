@@ -37,7 +37,7 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         found["asked"].append(sorted(pins))
         if isinstance(found["index"], Exception):
             raise found["index"]
-        known = [(*pin.split("=="), *found["index"][pin]) for pin in pins if pin in found["index"]]
+        known = [(*pin.split("==="), *found["index"][pin]) for pin in pins if pin in found["index"]]
         return [FoundWheel(name, version, file, digest, url, 0) for name, version, file, digest, url in known]
 
     def read_pip() -> Any:
@@ -95,12 +95,12 @@ def test_only_what_is_missing_is_asked_about(settings: dict[str, Any]) -> None:
 
 
 def test_the_index_tells_the_addresses_of_wheels(settings: dict[str, Any]) -> None:
-    settings["index"] = {"thing==1.0": (WHEEL.file, WHEEL.sha256, "https://index.invalid/thing.whl")}
+    settings["index"] = {"thing===1.0": (WHEEL.file, WHEEL.sha256, "https://index.invalid/thing.whl")}
     assert find_sources(make_site(), PLATFORM, [WHEEL]).wheel_urls == {WHEEL.file: "https://index.invalid/thing.whl"}
 
 
 def test_a_wheel_that_the_solver_found_in_a_folder_has_no_address(settings: dict[str, Any]) -> None:
-    settings["index"] = {"thing==1.0": (WHEEL.file, WHEEL.sha256, "file:///wheels/thing.whl")}
+    settings["index"] = {"thing===1.0": (WHEEL.file, WHEEL.sha256, "file:///wheels/thing.whl")}
     assert find_sources(make_site(), PLATFORM, [WHEEL]).wheel_urls == {}
 
 
@@ -121,12 +121,12 @@ def test_the_solver_is_shown_the_sites_own_folders(monkeypatch: pytest.MonkeyPat
 def test_two_versions_of_one_name_are_asked_for_in_turn(settings: dict[str, Any]) -> None:
     other = lock_bytes(b"newer", file="thing-2.0-py3-none-any.whl", name="thing", version="2.0")
     settings["index"] = {
-        "thing==1.0": (WHEEL.file, WHEEL.sha256, "https://index.invalid/1"),
-        "thing==2.0": (other.file, other.sha256, "https://index.invalid/2"),
+        "thing===1.0": (WHEEL.file, WHEEL.sha256, "https://index.invalid/1"),
+        "thing===2.0": (other.file, other.sha256, "https://index.invalid/2"),
     }
     found = find_sources(make_site(), PLATFORM, [WHEEL, other])
     assert found.wheel_urls == {WHEEL.file: "https://index.invalid/1", other.file: "https://index.invalid/2"}
-    assert sorted(map(str, settings["asked"])) == ["['thing==1.0']", "['thing==2.0']", "pip"]
+    assert sorted(map(str, settings["asked"])) == ["['thing===1.0']", "['thing===2.0']", "pip"]
 
 
 def test_a_site_without_an_index_still_has_its_mirrors_and_folders(settings: dict[str, Any], tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.gpucode import Kind, Support, jit_driver_floor, runs_on, toolkit_of_ptx
+from scripts.gpucode import Kind, Support, jit_driver_floor, runs_on, toolkit_of_capability, toolkit_of_ptx
+from scripts.matrix import load_matrix, make_cells
+from tests.unit.builders import REPOSITORY_ROOT
 
 CAPABILITIES = ("7.5", "8.0", "8.6", "8.7", "8.9", "9.0", "10.0", "10.1", "10.3", "11.0", "12.0", "12.1")
 
@@ -128,9 +130,9 @@ def test_the_driver_that_came_with_a_toolkit_compiles_its_ptx(toolkit: str, driv
     assert jit_driver_floor(toolkit) == driver
 
 
-@pytest.mark.parametrize("toolkit", ["12.6", "13.9", "13", "", "12.8.9"])
+@pytest.mark.parametrize("toolkit", ["10.2", "13.9", "13", "", "12.8.9"])
 def test_no_driver_is_guessed(toolkit: str) -> None:
-    with pytest.raises(ValueError, match=r"no driver floor is known.*known: 12\.8, "):
+    with pytest.raises(ValueError, match=r"no driver floor is known.*known: 11\.0, "):
         jit_driver_floor(toolkit)
 
 
@@ -141,5 +143,65 @@ def test_ptx_is_known_by_its_version(version: str, toolkit: str) -> None:
 
 
 def test_no_toolkit_is_guessed() -> None:
-    with pytest.raises(ValueError, match=r"no toolkit is known for PTX 99\.0; known: 8\.7, "):
+    with pytest.raises(ValueError, match=r"no toolkit is known for PTX 99\.0; known: 7\.0, "):
         toolkit_of_ptx("99.0")
+
+
+@pytest.mark.parametrize(
+    ("toolkit", "driver"),
+    [
+        ("11.0", "450.36.06"),
+        ("11.4", "470.42.01"),
+        ("11.8", "520.61.05"),
+        ("11.8.0", "520.61.05"),
+        ("12.0", "525.60.13"),
+        ("12.4", "550.54.14"),
+        ("12.6", "560.28.03"),
+    ],
+)
+def test_older_toolkits_have_their_drivers_too(toolkit: str, driver: str) -> None:
+    assert jit_driver_floor(toolkit) == driver
+
+
+def numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")]
+
+
+PTX_VERSIONS = [*(f"7.{minor}" for minor in range(9)), "8.0", "8.1", "8.2", "8.3", "8.4", "8.5", "8.7", "8.8"]
+PTX_VERSIONS += ["9.0", "9.1", "9.2"]
+
+
+def test_newer_ptx_never_needs_an_older_toolkit_or_driver() -> None:
+    toolkits = [toolkit_of_ptx(version) for version in PTX_VERSIONS]
+    assert [numbers(toolkit) for toolkit in toolkits] == sorted(numbers(toolkit) for toolkit in toolkits)
+    floors = [numbers(jit_driver_floor(toolkit)) for toolkit in toolkits]
+    assert floors == sorted(floors) and len(set(map(tuple, floors))) == len(floors)
+
+
+@pytest.mark.parametrize(
+    ("version", "toolkit"),
+    [("7.0", "11.0"), ("7.8", "11.8"), ("8.0", "12.0"), ("8.5", "12.5"), ("8.7", "12.8"), ("9.2", "13.2")],
+)
+def test_ptx_of_older_toolkits_is_known(version: str, toolkit: str) -> None:
+    assert toolkit_of_ptx(version) == toolkit
+
+
+@pytest.mark.parametrize(
+    ("compute", "toolkit"),
+    [("8.9", "11.8"), ("9.0", "11.8"), ("10.0", "12.8"), ("10.3", "12.9"), ("12.0", "12.8"), ("12.1", "12.9")],
+)
+def test_the_first_toolkit_for_a_gpu(compute: str, toolkit: str) -> None:
+    assert toolkit_of_capability(compute) == toolkit
+    assert jit_driver_floor(toolkit)
+
+
+@pytest.mark.parametrize("compute", ["", "12", "120", "7.5", "99.0", "sm_120"])
+def test_no_first_toolkit_is_guessed(compute: str) -> None:
+    with pytest.raises(ValueError, match=r"no toolkit is known for compute capability.*known: 8\.9, 9\.0, 10\.0"):
+        toolkit_of_capability(compute)
+
+
+def test_every_gpu_of_the_matrix_has_a_first_toolkit_that_its_cuda_lines_reach() -> None:
+    for cell in make_cells(load_matrix(REPOSITORY_ROOT)):
+        if cell.cuda:
+            assert numbers(toolkit_of_capability(cell.target.compute)) <= numbers(cell.cuda.id), cell.id

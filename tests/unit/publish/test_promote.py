@@ -13,11 +13,19 @@ from scripts.build.layout import Blob, Layout
 from scripts.errors import BuildFailed, ConfigError, Undecided
 from scripts.publish import locks
 from scripts.publish.attach import attach
-from scripts.publish.failures import DigestMismatch, RegistryRefused
 from scripts.publish.promote import Promotion, promote, push_candidate
-from scripts.publish.registry import OCI_INDEX, OCI_MANIFEST, digest_of
-
-from .fake_registry import FAULTS, REPOSITORY, FakeRegistry, cut_short, drop, make_layout, refuse, wrong_bytes
+from scripts.registry.client import OCI_INDEX, OCI_MANIFEST, digest_of
+from scripts.registry.failures import DigestMismatch, RegistryRefused
+from tests.unit.registry.fake_registry import (
+    FAULTS,
+    REPOSITORY,
+    FakeRegistry,
+    cut_short,
+    drop,
+    make_layout,
+    refuse,
+    wrong_bytes,
+)
 
 OLD = b'{"schemaVersion": 2, "layers": [], "old": true}'
 SUBJECT = Blob("sha256:" + "5" * 64, 1234, OCI_MANIFEST)

@@ -11,13 +11,12 @@ from scripts.errors import ConfigError, Undecided
 from scripts.model import Outcome, Result, Target
 from scripts.plan import PlannedCell
 from scripts.publish import stamp as module
-from scripts.publish.registry import OCI_MANIFEST
 from scripts.publish.stamp import Tags, make_statement, name_tags, stamp_engine, stamp_registry, withdraw
+from scripts.registry.client import OCI_MANIFEST
 from scripts.smoke.smoke import Evidence
 from tests.unit.builders import CPU, RTX, make_cell, make_image
 from tests.unit.fake_docker import FakeDocker
-
-from .fake_registry import REPOSITORY, FakeRegistry, fail, make_layout
+from tests.unit.registry.fake_registry import REPOSITORY, FakeRegistry, fail, make_layout
 
 ONE, TWO = "sha256:" + "1" * 64, "sha256:" + "2" * 64
 TAGS = Tags("image", "1.2.0-cpu", "1.2.0-cpu-abcdef012345")

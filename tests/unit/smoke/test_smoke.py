@@ -95,7 +95,7 @@ def smoke(
     shown: list[str] = []
 
     def run_container(
-        engine: Any, digest: str, folder: Path, limits: Smoke, environment: dict[str, str]
+        engine: Any, digest: str, folder: Path, limits: Smoke, environment: dict[str, str], devices: list[Any]
     ) -> ContainerRun:
         shown.extend(path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")))
         return ContainerRun(results, "the log", 2.5)

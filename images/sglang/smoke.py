@@ -1,0 +1,184 @@
+"""Smoke test of the SGLang image on a GPU: the server that users start answers, and its numbers are the reference's.
+
+Standard library only: what is tested is the `serve-sglang` command as it stands on the image's PATH. Tokens and
+log-probabilities are asked of SGLang's own /generate: its OpenAI API counts tokens and, in older releases, shows none.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from typing import Any
+
+from probe import MODEL, Report, Server, compare, compare_tokens, load_reference, require, tolerance
+
+NAME = "hallmark"
+PORT = 30000
+# Generous to a first start that compiles, yet under the host's limit: a server can also hang after its engine has died.
+START_S = float(os.environ.get("HALLMARK_START_S") or 420)
+# SGLang looks every 5 s whether it was told to end, and then gives its scheduler 15 s.
+STOP_S = 60.0
+# What SGLang logs once it has answered all requests and ends by its own will; 0.5.9 then kills itself by SIGKILL.
+FAREWELL = "Gracefully exiting"
+KILLED = (-9, 137)
+# A prefix that nothing else begins with: texts and chats begin with `<s>`, the server's own health check is token 0.
+# 510 tokens are more than a page of the key-value cache has.
+PREFIX = [*range(1, 256)] * 2
+
+
+def main() -> None:
+    """Run every check against one server; once it has died, those that are left fail with the reason."""
+    report = Report.on_stdout()
+    with Server(command(), PORT) as server:
+        with report.check("health"):
+            server.start(START_S)
+        with report.check("models"):
+            check_models(server)
+        with report.check("completions"):
+            check_completions(server)
+        with report.check("logprobs") as measured:
+            check_logprobs(server, measured)
+        with report.check("chat"):
+            check_chat(server)
+        with report.check("repeatable"):
+            check_repeatable(server)
+        with report.check("radix-cache") as measured:
+            check_radix_cache(server, measured)
+        with report.check("unknown-model") as measured:
+            check_unknown_model(server, measured)
+        with report.check("shutdown") as measured:
+            check_shutdown(server, measured)
+
+
+def command() -> list[str]:
+    """`serve-sglang` as users call it; HALLMARK_SERVE_ARGS adds arguments, as one shell-quoted string."""
+    extra = shlex.split(os.environ.get("HALLMARK_SERVE_ARGS", ""))
+    model = ["--model-path", str(MODEL), "--served-model-name", NAME, "--dtype", "bfloat16"]
+    return ["serve-sglang", *model, "--host", "127.0.0.1", "--port", str(PORT), "--enable-cache-report", *extra]
+
+
+def check_models(server: Server) -> None:
+    """The model is listed under its served name, and no other is."""
+    body = answer(server.request("GET", "/v1/models"))
+    names = [model["id"] for model in body["data"]]
+    require(names == [NAME], f"/v1/models lists {names}, expected [{NAME!r}]")
+
+
+def check_completions(server: Server) -> None:
+    """A text is tokenized and continued greedily as the reference has it; the OpenAI API says the same, and counts."""
+    for prompt in load_reference()["prompts"]:
+        native = generate(server, prompt, text=prompt["text"], return_logprob=True, logprob_start_len=0)
+        compare_tokens([entry[1] for entry in native["meta_info"]["input_token_logprobs"]], prompt["token_ids"])
+        compare_tokens(native["output_ids"], prompt["greedy_token_ids"])
+        body = complete(server, prompt["text"], len(prompt["greedy_token_ids"]))
+        choice = body["choices"][0]
+        check_openai(body, choice["text"], native["text"], prompt)
+
+
+def check_logprobs(server: Server, measured: dict[str, Any]) -> None:
+    """The log-probabilities of the prompt's and of the generated tokens agree with the reference."""
+    of_prompts, of_answers = [], []
+    for prompt in load_reference()["prompts"]:
+        options = {"return_logprob": True, "logprob_start_len": 0}
+        meta = generate(server, prompt, input_ids=prompt["token_ids"], **options)["meta_info"]
+        # One entry a token: log-probability, id, text. The first token has no log-probability.
+        for_prompt = [entry[0] for entry in meta["input_token_logprobs"]]
+        for_answer = [entry[0] for entry in meta["output_token_logprobs"]]
+        of_prompts.append(compare(for_prompt[1:], prompt["prompt_logprobs"], tolerance()))
+        of_answers.append(compare(for_answer, prompt["greedy_logprobs"], tolerance()))
+    measured |= {
+        "max_prompt_difference_nats": max(of_prompts),
+        "max_generated_difference_nats": max(of_answers),
+        "tolerance_nats": tolerance(),
+    }
+
+
+def check_chat(server: Server) -> None:
+    """A chat is answered like the tokens that the reference renders it to, and the usage counts those tokens."""
+    chat = load_reference()["chat"]
+    native = generate(server, chat, input_ids=chat["token_ids"])
+    compare_tokens(native["output_ids"], chat["greedy_token_ids"])
+    request = {"model": NAME, "messages": chat["messages"], "max_tokens": len(chat["greedy_token_ids"])}
+    body = answer(server.request("POST", "/v1/chat/completions", {"temperature": 0, **request}))
+    check_openai(body, body["choices"][0]["message"]["content"], native["text"], chat)
+
+
+def check_repeatable(server: Server) -> None:
+    """The same request, whose prefix the server has kept, is answered with the same tokens again."""
+    prompt = max(load_reference()["prompts"], key=lambda prompt: len(prompt["token_ids"]))
+    first, second = (generate(server, prompt, input_ids=prompt["token_ids"])["output_ids"] for _ in range(2))
+    compare_tokens(first, prompt["greedy_token_ids"])
+    compare_tokens(second, first)
+
+
+def check_radix_cache(server: Server, measured: dict[str, Any]) -> None:
+    """Of a prefix that is sent twice, nothing is cached the first time and something the second."""
+    first, second = (cached_tokens(complete(server, PREFIX, 1)) for _ in range(2))
+    measured |= {"prefix_tokens": len(PREFIX), "cached_first": first, "cached_second": second}
+    require(first == 0, f"{first} tokens of a prefix were cached before it was ever sent")
+    require(0 < second < len(PREFIX), f"{second} of {len(PREFIX)} tokens were cached when a prefix was sent again")
+
+
+def check_unknown_model(server: Server, measured: dict[str, Any]) -> None:
+    """Looking up a model that is not served gives 404, and a completion by it breaks nothing.
+
+    SGLang (0.5.9 and 0.5.23) does not compare a completion's model with the one it serves: it answers under whatever
+    name it is asked by. So both are accepted here, an answer and a refusal with 404, and which it was is recorded.
+    """
+    for name, expected in ((NAME, 200), ("no-such-model", 404)):
+        status, _ = server.request("GET", f"/v1/models/{name}")
+        require(status == expected, f"/v1/models/{name} was answered with {status}, expected {expected}")
+    request = {"model": "no-such-model", "prompt": "a", "max_tokens": 1}
+    measured["completion_status"], _ = server.request("POST", "/v1/completions", request)
+    status = measured["completion_status"]
+    require(status in (200, 404), f"a completion by an unknown model was answered with {status}, expected 200 or 404")
+    server.require_alive()
+
+
+def check_shutdown(server: Server, measured: dict[str, Any]) -> None:
+    """After SIGTERM the server ends with 0, or by its own SIGKILL once it has said that it ends gracefully."""
+    measured["exit_code"] = status = server.stop(STOP_S)
+    said = any(FAREWELL in line for line in server.log_lines())
+    ended = status == 0 or (status in KILLED and said)
+    require(ended, f"exit code {status} after SIGTERM; {server.excerpt()}")
+
+
+def generate(server: Server, expected: dict[str, Any], **request: Any) -> dict[str, Any]:
+    """The body of SGLang's own answer: as many greedy tokens as the reference has for this prompt."""
+    sampling = {"temperature": 0, "max_new_tokens": len(expected["greedy_token_ids"])}
+    return answer(server.request("POST", "/generate", {"sampling_params": sampling, **request}))
+
+
+def complete(server: Server, prompt: str | list[int], count: int) -> dict[str, Any]:
+    """The body of a greedy completion of a text or of tokens."""
+    request = {"model": NAME, "prompt": prompt, "max_tokens": count, "temperature": 0}
+    return answer(server.request("POST", "/v1/completions", request))
+
+
+def check_openai(body: dict[str, Any], text: str | None, expected: str, entry: dict[str, Any]) -> None:
+    """The text is the one of the reference's tokens, it ended for its length, and the usage counts every token."""
+    require(bool(text), "the answer has no content")
+    require(text == expected, f"the answer is {text!r}, and /generate answered {expected!r}")
+    reason = body["choices"][0]["finish_reason"]
+    require(reason == "length", f"it finished for {reason!r}, expected 'length'")
+    counts = [body["usage"][kind] for kind in ("prompt_tokens", "completion_tokens", "total_tokens")]
+    prompt, generated = len(entry["token_ids"]), len(entry["greedy_token_ids"])
+    wanted = [prompt, generated, prompt + generated]
+    require(counts == wanted, f"usage counts {counts} tokens (prompt, completion, total), expected {wanted}")
+
+
+def cached_tokens(body: dict[str, Any]) -> int:
+    """How many of a prompt's tokens the server had in its cache. Releases differ in how they say none."""
+    details = body["usage"].get("prompt_tokens_details") or {}
+    return int(details.get("cached_tokens") or 0)
+
+
+def answer(response: tuple[int, Any]) -> dict[str, Any]:
+    """The body of a response whose status must be 200."""
+    status, body = response
+    require(status == 200, f"answered with {status}: {str(body)[:500]}")
+    return dict(body)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""From GPU code to a judgement: what one GPU makes of each library, and what a policy makes of that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from scripts.audit.library import Library
+from scripts.errors import Problem
+from scripts.gpucode import Container, Entry, jit_driver_floor, runs_on, toolkit_of_capability, toolkit_of_ptx
+from scripts.matrix import AuditRule
+from scripts.model import Coverage
+
+UNKNOWN_DRIVER = "unknown"
+
+
+@dataclass(frozen=True)
+class LibraryAudit:
+    """What a GPU can do with one library.
+
+    `native`, `jit` and `missing` count containers (each holds one compilation unit's kernels) by what the GPU finds
+    there; `size` and `usable` are bytes of GPU code: all of it, and the part that this GPU would load. `jit_from` names
+    the PTX that would be compiled, `driver` the oldest Linux driver that compiles it.
+    """
+
+    path: str
+    coverage: Coverage
+    native: int
+    jit: int
+    missing: int
+    size: int
+    usable: int
+    architectures: tuple[str, ...]
+    jit_from: tuple[str, ...]
+    driver: str
+    fault: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The libraries of a wheel, a folder or an image, judged for one compute capability."""
+
+    compute: str
+    libraries: tuple[LibraryAudit, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def passed(self) -> bool:
+        return not self.problems
+
+    @property
+    def driver(self) -> str:
+        """The oldest driver that compiles all PTX which has to be compiled; empty where none has to be."""
+        return _newest(library.driver for library in self.libraries)
+
+
+def judge(libraries: Iterable[Library], compute: str, rules: Sequence[AuditRule] | None = None) -> Audit:
+    """Judge libraries for a GPU. Without rules only what is missing or unreadable as a whole is a problem.
+
+    With rules the first whose pattern matches a library decides. A library that no pattern matches is a problem, and so
+    is a pattern that decides nothing: it was written for something that is no longer there. So is having no GPU code.
+    """
+    problems: list[Problem] = []
+    rows = []
+    used: set[tuple[int, str]] = set()
+    for library in sorted(libraries, key=lambda library: library.path):
+        row = judge_library(library, compute)
+        number, pattern = _find_rule(row.path, rules or ())
+        if rules is None or number is None:
+            accepted = Coverage.PARTLY if rules is None else None
+        else:
+            used.add((number, pattern))
+            accepted = rules[number].accept
+            row = LibraryAudit(**row.__dict__ | {"reason": rules[number].reason})
+        rows.append(row)
+        if accepted is None:
+            problems.append(
+                Problem(
+                    f"carries GPU code ({row.coverage} on {compute}), and no rule names it",
+                    row.path,
+                    "add it to a rule of [[audit]] in image.toml",
+                )
+            )
+        elif row.coverage.is_worse_than(accepted):
+            problems.append(_describe(row, compute, accepted, with_rule=rules is not None))
+    if not rows:
+        problems.append(Problem("there is no GPU code at all", "", "this is no build for a GPU: audit one that is"))
+    problems += [
+        Problem(f"the pattern `{pattern}` decides nothing", "[[audit]]", "correct it, or delete it")
+        for number, rule in enumerate(rules or ())
+        for pattern in rule.libraries
+        if (number, pattern) not in used
+    ]
+    return Audit(compute, tuple(rows), tuple(problems))
+
+
+def judge_library(library: Library, compute: str) -> LibraryAudit:
+    """What a GPU of this compute capability finds in one library."""
+    # What the device linker was given lies in the file beside what it made of it, and is never loaded itself.
+    containers = [container for container in library.containers if not container.relocatable]
+    found = [_usable(container, compute) for container in containers]
+    counts = {kind: sum(support == kind for support, _ in found) for kind in ("native", "jit", "none")}
+    compiled = [entry for support, entries in found if support == "jit" for entry in entries]
+    return LibraryAudit(
+        path=library.path,
+        coverage=_summarise(library, counts),
+        native=counts["native"],
+        jit=counts["jit"],
+        missing=counts["none"],
+        size=sum(entry.stored_size for container in containers for entry in container.entries),
+        usable=sum(entry.stored_size for _, entries in found for entry in entries),
+        architectures=tuple(sorted({_name(entry) for c in containers for entry in c.entries}, key=_order)),
+        jit_from=tuple(sorted({_name(entry) for entry in compiled}, key=_order)),
+        driver=_newest(map(_driver, compiled)),
+        fault=library.fault,
+    )
+
+
+def find_losses(before: Audit, after: Audit) -> list[Problem]:
+    """What an image can do less than the wheels that went into it: each library must be there, and be as good."""
+    problems = []
+    for row in before.libraries:
+        found = [other for other in after.libraries if other.path == row.path or other.path.endswith(f"/{row.path}")]
+        for other in found:
+            counts = (other.native, other.jit, other.missing)
+            if counts != (row.native, row.jit, row.missing):
+                was = f"{row.native} native, {row.jit} by JIT, {row.missing} missing"
+                cause = f"was {was} in its wheel, and is {counts[0]} native, {counts[1]} by JIT, {counts[2]} missing"
+                problems.append(Problem(cause, other.path, "report this: the build changed its GPU code"))
+        if not found:
+            problems.append(Problem("was in its wheel, and is not in the image", row.path, "read build.log"))
+    return problems
+
+
+def matches(path: str, pattern: str) -> bool:
+    """Whether a pattern matches a path or its last parts: `torch/lib/*.so` is found wherever torch was installed."""
+    return fnmatchcase(path, pattern) or fnmatchcase(path, f"*/{pattern}")
+
+
+def _find_rule(path: str, rules: Sequence[AuditRule]) -> tuple[int | None, str]:
+    for number, rule in enumerate(rules):
+        for pattern in rule.libraries:
+            if matches(path, pattern):
+                return number, pattern
+    return None, ""
+
+
+def _usable(container: Container, compute: str) -> tuple[str, tuple[Entry, ...]]:
+    """`native`, `jit` or `none`, and the entries that the driver would choose from."""
+    by_support: dict[str, list[Entry]] = {"native": [], "jit": []}
+    for entry in container.entries:
+        support = runs_on(entry.arch, entry.kind, compute)
+        if support != "none":
+            by_support[support].append(entry)
+    for kind in ("native", "jit"):
+        if by_support[kind]:
+            best = max(_capability(entry) for entry in by_support[kind])
+            return kind, tuple(entry for entry in by_support[kind] if _capability(entry) == best)
+    return "none", ()
+
+
+def _summarise(library: Library, counts: dict[str, int]) -> Coverage:
+    if library.fault:
+        return Coverage.UNREADABLE
+    if not counts["native"] and not counts["jit"]:
+        return Coverage.MISSING
+    if counts["none"]:
+        return Coverage.PARTLY
+    return Coverage.JIT if counts["jit"] else Coverage.NATIVE
+
+
+def _describe(row: LibraryAudit, compute: str, accepted: Coverage, *, with_rule: bool) -> Problem:
+    has = ", ".join(row.architectures) or "nothing that is linked"
+    if row.coverage is Coverage.UNREADABLE:
+        return Problem(f"cannot be read: {row.fault}", row.path, "get the file again; if it is right, report this")
+    if row.coverage is Coverage.MISSING:
+        cause = f"no code that compute capability {compute} could run (it has {has})"
+    else:
+        total = row.native + row.jit + row.missing
+        cause = f"{row.coverage} on {compute}, and {accepted} is required: of {total} containers "
+        cause += f"{row.native} are native, {row.jit} need JIT, {row.missing} have nothing usable (it has {has})"
+    step = (
+        f"its kernels fail there with `no kernel image is available`: take a build for CUDA {_first(compute)} or newer"
+    )
+    step += f" that includes sm_{compute.replace('.', '')}"
+    if with_rule:
+        step += ", or accept it in image.toml with the reason that nothing needs it"
+    return Problem(cause, row.path, step)
+
+
+def _first(compute: str) -> str:
+    try:
+        return toolkit_of_capability(compute)
+    except ValueError:
+        return "of its time"
+
+
+def _driver(entry: Entry) -> str:
+    try:
+        return jit_driver_floor(toolkit_of_ptx(entry.ptx_version))
+    except ValueError:
+        return UNKNOWN_DRIVER
+
+
+def _newest(drivers: Iterable[str]) -> str:
+    """The newest of several driver versions; one that is unknown counts as newer than all."""
+    key = lambda version: [10**9] if version == UNKNOWN_DRIVER else [int(part) for part in version.split(".")]  # noqa: E731
+    return max(filter(None, drivers), key=key, default="")
+
+
+def _name(entry: Entry) -> str:
+    return {"sass": "sm_", "ptx": "compute_", "other": "other_"}[entry.kind] + entry.arch
+
+
+def _capability(entry: Entry) -> int:
+    return int(entry.arch.rstrip("af"))
+
+
+def _order(name: str) -> tuple[str, int, str]:
+    kind, _, arch = name.partition("_")
+    return kind, int(arch.rstrip("af")), arch

@@ -1,0 +1,77 @@
+"""A file that carries GPU code: what every source of files hands to the judge, and how it is kept as JSON."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import IO, Any
+
+from scripts.files import CHUNK
+from scripts.gpucode import Container, Entry, GpuCodeError, parse_gpu_code
+
+# Twice the largest library known. What is larger is not held in memory, and counts as unreadable.
+LARGEST = 1 << 31
+# ELF, 64-bit, little-endian: what an x86-64 process can load. Anything else carries nothing that could run there.
+_LOADABLE = b"\x7fELF\x02\x01"
+
+
+@dataclass(frozen=True)
+class Library:
+    """A file and the GPU code in it. `path` is relative to what was audited, with `/` between its parts.
+
+    `fault` says why the file could not be read; nothing is known of such a file, so nobody may rely on it.
+    """
+
+    path: str
+    containers: tuple[Container, ...]
+    fault: str = ""
+
+
+def read_library(path: str, size: int, stream: IO[bytes]) -> Library | None:
+    """Read a file of `size` bytes from a stream; None for one without GPU code. Holds one such file in memory."""
+    start = stream.read(min(size, len(_LOADABLE)))
+    if start != _LOADABLE:
+        return None
+    if size > LARGEST:
+        return Library(path, (), f"{size} bytes are more than this program reads")
+    with mmap.mmap(-1, size) as data:  # memory of its own, which goes back to the system at once
+        data.write(start)
+        while chunk := stream.read(CHUNK):
+            if data.tell() + len(chunk) > size:
+                return Library(path, (), "longer than its archive says")
+            data.write(chunk)
+        if data.tell() < size:
+            return Library(path, (), f"cut short after {data.tell()} of {size} bytes")
+        return parse_library(path, data)
+
+
+def parse_library(path: str, data: bytes | mmap.mmap) -> Library | None:
+    """As `read_library`, from a file's bytes."""
+    if data[: len(_LOADABLE)] != _LOADABLE:
+        return None
+    try:
+        containers = parse_gpu_code(data, path) or ()
+    except GpuCodeError as error:
+        return Library(path, (), str(error).removeprefix(path).lstrip(": "))
+    return Library(path, containers) if containers else None
+
+
+def dump_libraries(libraries: Iterable[Library]) -> list[dict[str, Any]]:
+    """As JSON values, complete: `load_libraries` gives the same back."""
+    return [asdict(library) for library in libraries]
+
+
+def load_libraries(values: Iterable[dict[str, Any]]) -> list[Library]:
+    """The libraries that `dump_libraries` wrote. Raises KeyError or TypeError for anything else."""
+    return [
+        Library(
+            value["path"],
+            tuple(
+                Container(item["section"], item["offset"], tuple(Entry(**entry) for entry in item["entries"]))
+                for item in value["containers"]
+            ),
+            value["fault"],
+        )
+        for value in values
+    ]

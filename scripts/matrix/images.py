@@ -1,0 +1,155 @@
+"""Reading `images/*/image.toml`: one folder, one image."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+from scripts.errors import ConfigError, Problem
+from scripts.matrix.reader import Table, parse_toml
+from scripts.matrix.types import AuditRule, Image, Omission, Recipe, Smoke, Upstream
+from scripts.model import Coverage
+
+NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")  # what a tag and a repository allow
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def load_images(
+    root: Path, problems: list[Problem], cuda: Collection[str], recipes: tuple[str, ...]
+) -> dict[str, Image]:
+    """The images of a checkout by name; every mistake is noted in `problems`."""
+    files = sorted((root / "images").glob("*/image.toml"))
+    if not files:
+        problems.append(Problem("no image.toml in any folder", "images", "run this in a checkout of the project"))
+    images = {}
+    for path in files:
+        place = path.relative_to(root).as_posix()
+        try:
+            table = Table(parse_toml(path, place), place, problems)
+        except ConfigError as error:
+            problems += error.problems
+            continue
+        images[path.parent.name] = _image(path.parent, table, cuda, recipes)
+    return images
+
+
+def _image(folder: Path, table: Table, cuda: Collection[str], recipes: tuple[str, ...]) -> Image:
+    if not NAME.fullmatch(folder.name):
+        table.note(f"the folder's name `{folder.name}` cannot name a repository")
+    cells = table.flag("cells", True)
+    image = Image(
+        name=folder.name,
+        folder=folder,
+        summary=table.string("summary"),
+        source=table.string("source"),
+        licenses=table.string("licenses"),
+        cells=cells,
+        parent=table.string("parent", ""),
+        version="" if cells else table.string("version"),
+        packages=table.strings("packages", ()),
+        recipes=dict(_recipes(table.table("recipe"), cuda, recipes)),
+        smoke=_smoke(table.table("smoke")) if "smoke" in table else None,
+        audit=tuple(map(_audit_rule, table.tables("audit"))),
+        omissions=tuple(map(_omission, table.tables("omit"))),
+    )
+    table.finish()
+    if not cells and (image.recipes or image.smoke):
+        table.note("an image with `cells = false` is never judged, so it has neither recipes nor smoke checks")
+    if image.recipes and not image.smoke:
+        table.note("has a recipe but no [smoke]: nothing could ever accept it")
+    return image
+
+
+def _recipes(table: Table, cuda: Collection[str], recipes: tuple[str, ...]) -> list[tuple[tuple[str, str], Recipe]]:
+    found = []
+    for name, lines in [(name, table.table(name)) for name in table.names()]:
+        if recipes and name not in recipes:
+            table.note(f"unknown recipe `{name}`", next_step=f"one of: {', '.join(recipes)}")
+        for line, item in [(line, lines.table(line)) for line in lines.names()]:
+            if line not in (*cuda, "cpu"):
+                lines.note(f"unknown CUDA line `{line}`", next_step=f"one of: {', '.join(cuda)}, cpu")
+            found.append(((name, line), _recipe(item)))
+    return found
+
+
+def _recipe(table: Table) -> Recipe:
+    recipe = Recipe(
+        version=_named(table, "version"),
+        revision=table.string("revision"),
+        requirements=table.strings("requirements"),
+        absent=table.strings("absent", ()),
+        arguments=table.strings("arguments", ()),
+        upstream=tuple(map(_upstream, table.tables("upstream"))),
+    )
+    table.finish()
+    return recipe
+
+
+def _upstream(table: Table) -> Upstream:
+    upstream = Upstream(table.string("file"), table.string("sha256"), table.number("size"), table.string("url"))
+    if upstream.sha256 and not _SHA256.fullmatch(upstream.sha256):
+        table.note("expected 64 hexadecimal digits", "sha256")
+    if upstream.file and not _is_wheel(upstream.file):
+        table.note(f"`{upstream.file}` is not the file name of a wheel", "file")
+    if upstream.url and not upstream.url.startswith("https://"):
+        table.note("expected an https:// address", "url")
+    table.finish()
+    return upstream
+
+
+def _is_wheel(file: str) -> bool:
+    try:
+        parse_wheel_filename(file)
+    except InvalidWheelFilename:
+        return False
+    return True
+
+
+def _smoke(table: Table) -> Smoke:
+    smoke = Smoke(table.strings("checks"), table.number("timeout_s"), table.number("memory_gib"))
+    for key in ("timeout_s", "memory_gib"):
+        if key in table and not getattr(smoke, key):
+            table.note("must be more than 0", key)
+    table.finish()
+    return smoke
+
+
+def _audit_rule(table: Table) -> AuditRule:
+    grades = [grade for grade in Coverage if grade is not Coverage.UNREADABLE]
+    accept = table.string("accept")
+    if accept and accept not in grades:
+        table.note(f"`{accept}` is not a grade", "accept", f"one of: {', '.join(grades)}")
+    rule = AuditRule(
+        accept=Coverage(accept) if accept in grades else Coverage.NATIVE,
+        libraries=table.strings("libraries"),
+        reason=table.string("reason", None if "reason" in table else ""),  # there and empty is a mistake
+        cuda=table.string("cuda", ""),
+        target=table.string("target", ""),
+        recipe=table.string("recipe", ""),
+    )
+    if rule.accept is not Coverage.NATIVE and "reason" not in table:
+        table.note("missing key `reason`: what is not native is accepted for one")
+    table.finish()
+    return rule
+
+
+def _omission(table: Table) -> Omission:
+    omission = Omission(
+        distributions=table.strings("distributions"),
+        reason=table.string("reason"),
+        cuda=table.string("cuda", ""),
+        target=table.string("target", ""),
+        recipe=table.string("recipe", ""),
+    )
+    table.finish()
+    return omission
+
+
+def _named(table: Table, key: str) -> str:
+    value = table.string(key)
+    if value and not NAME.fullmatch(value):
+        table.note(f"`{value}` cannot be part of a tag", key, "use lower-case letters, digits, `-`, `_` and `.`")
+    return value

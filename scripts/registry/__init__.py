@@ -1,0 +1,1 @@
+"""A registry's API: names, credentials, and a client that works on bytes."""

@@ -1,0 +1,150 @@
+"""A client of the OCI distribution API, as much of it as publishing needs; it works on bytes and hashes what it reads.
+
+Every method is idempotent and is repeated a few times while the registry is unavailable. All raise RegistryRefused,
+RegistryUnavailable or DigestMismatch (exit 3).
+API: https://github.com/opencontainers/distribution-spec/blob/main/spec.md
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urljoin
+
+import requests
+
+from scripts.files import CHUNK
+from scripts.registry.blobs import BlobReader
+from scripts.registry.failures import DigestMismatch, RegistryRefused, naming_failures
+from scripts.registry.reference import Repository
+from scripts.registry.transport import Transport
+
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+# A registry may convert what a client does not accept, and with it the digest: accept everything that a tag can hold.
+_MANIFEST_TYPES = (
+    OCI_MANIFEST,
+    OCI_INDEX,
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A manifest's own bytes, and the media type that they are served under."""
+
+    data: bytes
+    media_type: str
+
+    @property
+    def digest(self) -> str:
+        return digest_of(self.data)
+
+
+def digest_of(data: bytes) -> str:
+    """The digest of some bytes: `sha256:` and 64 hexadecimal digits."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+class Registry:
+    """Registries, each reached through the repositories on it."""
+
+    def __init__(self, transport: Transport | None = None) -> None:
+        self._transport = transport or Transport()
+
+    def ping(self, repository: Repository) -> None:
+        """Return where the registry answers, speaks this API and lets us in."""
+        self._transport.retrying(lambda: self._transport.send(repository, "GET", repository.root, (200,)))
+
+    def blob_size(self, repository: Repository, digest: str) -> int | None:
+        """The size in bytes of a blob that is there (-1: the registry does not say), or None where there is none."""
+        return self._transport.retrying(lambda: self._blob_size(repository, digest))
+
+    def hash_blob(self, repository: Repository, digest: str) -> str:
+        """The digest of the bytes that the registry really serves for a blob. Transfers the whole blob."""
+        return self._transport.retrying(lambda: self._hash_blob(repository, digest))
+
+    def open_blob(self, repository: Repository, digest: str, size: int) -> io.BufferedReader:
+        """A blob of `size` bytes as a stream, which goes on after dropped connections and is hashed as it passes.
+
+        Reading raises DigestMismatch where the bytes turn out to be others, before it hands out the last of them.
+        """
+        return io.BufferedReader(BlobReader(self._transport, repository, digest, size), CHUNK)
+
+    def upload_blob(self, repository: Repository, digest: str, source: Path | bytes) -> None:
+        """Send a file's bytes, or some bytes, unless a blob of that digest and size is there."""
+        self._transport.retrying(lambda: self._upload_blob(repository, digest, source))
+
+    def get_manifest(self, repository: Repository, reference: str) -> Manifest | None:
+        """The manifest under a digest or a tag, or None. Raises DigestMismatch where a digest names other bytes."""
+        headers = {"Accept": ", ".join(_MANIFEST_TYPES)}
+        url = f"{repository.url}/manifests/{reference}"
+        reply = self._transport.retrying(
+            lambda: self._transport.send(repository, "GET", url, (200, 404), headers=headers)
+        )
+        if reply.status_code == 404:
+            return None
+        manifest = Manifest(reply.content, reply.headers.get("Content-Type", "").partition(";")[0].strip())
+        if ":" in reference:
+            _expect(reference, manifest.digest, repository, "the registry serves other bytes under this digest")
+        return manifest
+
+    def put_manifest(self, repository: Repository, reference: str, manifest: Manifest) -> str:
+        """Write a manifest's bytes under a digest or a tag; the subject that the registry took note of, or `""`."""
+        headers = {"Content-Type": manifest.media_type}
+        url = f"{repository.url}/manifests/{reference}"
+        reply = self._transport.retrying(
+            lambda: self._transport.send(repository, "PUT", url, (201,), body=manifest.data, headers=headers)
+        )
+        _expect_answer(manifest.digest, reply, repository)
+        return reply.headers.get("OCI-Subject", "")
+
+    def delete_tag(self, repository: Repository, tag: str) -> bool:
+        """Remove a tag and leave its manifest; False where the registry has no such thing (many do not)."""
+        url = f"{repository.url}/manifests/{tag}"
+        reply = self._transport.retrying(lambda: self._transport.send(repository, "DELETE", url, (202, 400, 404, 405)))
+        return reply.status_code == 202
+
+    def _blob_size(self, repository: Repository, digest: str) -> int | None:
+        url = f"{repository.url}/blobs/{digest}"
+        reply = self._transport.send(repository, "HEAD", url, (200, 404))
+        return int(reply.headers.get("Content-Length", -1)) if reply.status_code == 200 else None
+
+    def _hash_blob(self, repository: Repository, digest: str) -> str:
+        url = f"{repository.url}/blobs/{digest}"
+        hasher = hashlib.sha256()
+        with self._transport.send(repository, "GET", url, (200,), stream=True) as reply, naming_failures(f"GET {url}"):
+            for chunk in reply.iter_content(CHUNK):
+                hasher.update(chunk)
+        return "sha256:" + hasher.hexdigest()
+
+    def _upload_blob(self, repository: Repository, digest: str, source: Path | bytes) -> None:
+        size = source.stat().st_size if isinstance(source, Path) else len(source)
+        if self._blob_size(repository, digest) == size:
+            return
+        url = f"{repository.url}/blobs/uploads/"
+        opened = self._transport.send(repository, "POST", url, (202,))
+        try:
+            address = urljoin(url, opened.headers["Location"])
+        except (KeyError, ValueError):
+            cause = "the registry opened an upload and gave no address for it"
+            raise RegistryRefused(cause, f"POST {url}", "is this a registry? check the host and the path") from None
+        headers = {"Content-Type": "application/octet-stream"}
+        reply = self._transport.send(
+            repository, "PUT", address, (201,), params={"digest": digest}, body=source, headers=headers
+        )
+        _expect_answer(digest, reply, repository)
+
+
+def _expect_answer(digest: str, reply: requests.Response, repository: Repository) -> None:
+    """Compare with the digest that the registry calculated, where it says; what it stored is read back later."""
+    answered = reply.headers.get("Docker-Content-Digest", digest)
+    _expect(digest, answered, repository, "the registry took the bytes for others")
+
+
+def _expect(digest: str, found: str, repository: Repository, cause: str) -> None:
+    if found != digest:
+        raise DigestMismatch(f"{cause} ({found})", f"{repository}@{digest}")

@@ -1,0 +1,77 @@
+"""Cells: as planned, as run, as judged, as built twice. CI's step summary gets the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scripts.console import out
+from scripts.files import format_size
+from scripts.pipeline import CellReport, CellVerdict
+from scripts.plan import PlannedCell
+from scripts.report.table import append_step_summary, print_table
+from scripts.reproduce import Reproduction
+
+_SHOWN = 40  # differing files listed for each image
+
+
+def show_plan(cells: Sequence[PlannedCell]) -> None:
+    """The plan: a row a cell, with what it is made from and whether that is written yet."""
+    rows = [
+        [
+            planned.cell.id,
+            planned.cell.image,
+            planned.cell.cuda.id if planned.cell.cuda else "–",
+            planned.cell.target.name,
+            planned.cell.recipe,
+            planned.recipe.version if planned.recipe else "–",
+            "not built yet" if planned.gap else "ready",
+        ]
+        for planned in cells
+    ]
+    print_table(["cell", "image", "CUDA", "target", "recipe", "version", "status"], rows)
+    gaps = [planned for planned in cells if planned.gap]
+    out.print(f"{len(cells)} cells, {len(cells) - len(gaps)} ready")
+
+
+def show_cells(reports: Sequence[CellReport]) -> None:
+    """The summary of a run, the reasons for whatever was not accepted, and the tags that were set."""
+    header = ["cell", "build", "audit", "smoke", "verdict", "digest", "size", "time"]
+    rows = [
+        [
+            row.cell,
+            row.build,
+            row.audit,
+            row.smoke,
+            row.verdict,
+            row.digest[:19] or "–",
+            format_size(row.size) if row.size else "–",
+            f"{row.seconds:.1f} s",
+        ]
+        for row in reports
+    ]
+    print_table(header, rows)
+    append_step_summary(header, rows)
+    for row in reports:
+        for problem in row.problems:
+            out.print(f"{row.cell}: {problem}", markup=False)
+        if row.tag:
+            out.print(f"{row.tag} is {row.digest}", markup=False)
+
+
+def show_verdicts(rows: Sequence[CellVerdict]) -> None:
+    """The verdicts, with every reason that one is not `accepted`."""
+    print_table(["cell", "verdict", "digest"], [[row.cell, row.verdict, row.digest or "–"] for row in rows])
+    for row in rows:
+        for reason in row.reasons:
+            out.print(f"{row.cell}: {reason}", markup=False)
+
+
+def show_reproductions(rows: Sequence[Reproduction]) -> None:
+    """For each image `identical`, or the files that differ."""
+    table = [[row.name, "DIFFERENT" if row.differences else "identical", row.first, row.second] for row in rows]
+    print_table(["image", "second build", "first digest", "second digest"], table)
+    for row in rows:
+        for line in row.differences[:_SHOWN]:
+            out.print(f"{row.name}: {line}", markup=False)
+        if len(row.differences) > _SHOWN:
+            out.print(f"{row.name}: … and {len(row.differences) - _SHOWN} more")

@@ -1,0 +1,307 @@
+"""What one GPU makes of a library, and a policy of that. A gate that never rejects is none: each is shown rejecting."""
+
+from __future__ import annotations
+
+import pytest
+
+from scripts.audit.judge import Audit, find_losses, judge, judge_library, matches
+from scripts.audit.library import Library, parse_library
+from scripts.gpucode import Entry
+from scripts.gpucode.fatbin import Container
+from scripts.model import Coverage
+from tests.unit.audit.made import library, rule
+from tests.unit.builders import DATA
+
+NATIVE, JIT, PARTLY, MISSING, UNREADABLE = Coverage
+BROKEN = Library("lib/broken.so", (), "at byte 0x40: cut short")
+# One library of each grade on a GPU of compute capability 12.0.
+OF_GRADE = {
+    NATIVE: library("lib/x.so", "120+90", "120f"),
+    JIT: library("lib/x.so", "120", "90+ptx90"),
+    PARTLY: library("lib/x.so", "120", "90"),
+    MISSING: library("lib/x.so", "90", "100+ptx90a"),
+    UNREADABLE: BROKEN,
+}
+
+
+def causes(audit: Audit) -> list[str]:
+    return [f"{problem.place}: {problem.cause}" for problem in audit.problems]
+
+
+# --- what a GPU finds in a library
+
+
+@pytest.mark.parametrize("grade", list(Coverage))
+def test_a_library_has_one_of_five_grades(grade: Coverage) -> None:
+    row = judge_library(OF_GRADE[grade], "12.0")
+    assert row.coverage is grade
+    assert bool(row.fault) is (grade is UNREADABLE)
+
+
+@pytest.mark.parametrize(
+    ("containers", "counts"),
+    [
+        (("120",), (1, 0, 0)),
+        (("120", "120+ptx120", "ptx90+90"), (2, 1, 0)),
+        (("ptx90", "90", "100", ""), (0, 1, 3)),
+        (("other120",), (0, 0, 1)),
+    ],
+)
+def test_containers_are_counted_by_what_the_gpu_finds_there(
+    containers: tuple[str, ...], counts: tuple[int, int, int]
+) -> None:
+    row = judge_library(library("x", *containers), "12.0")
+    assert (row.native, row.jit, row.missing) == counts
+
+
+@pytest.mark.parametrize(
+    ("name", "compute", "grade", "architectures"),
+    [
+        ("plain.so", "12.0", NATIVE, ("compute_90", "compute_120", "sm_90", "sm_120")),
+        ("plain.so", "10.0", JIT, ("compute_90", "compute_120", "sm_90", "sm_120")),
+        ("several.so", "12.0", JIT, ("compute_120", "sm_80")),
+        ("several.so", "9.0", MISSING, ("compute_120", "sm_80")),
+        ("specific.so", "12.1", MISSING, ("compute_90a", "compute_120a", "sm_90a", "sm_120a")),
+        ("linked.so", "12.0", MISSING, ("sm_90",)),
+        ("linked.so", "9.0", NATIVE, ("sm_90",)),
+        ("family.so", "12.1", NATIVE, ("compute_120f", "sm_100f", "sm_120f")),
+    ],
+)
+def test_real_libraries_are_judged(name: str, compute: str, grade: Coverage, architectures: tuple[str, ...]) -> None:
+    found = parse_library(name, (DATA / "gpucode" / name).read_bytes())
+    assert found
+    row = judge_library(found, compute)
+    assert (row.coverage, row.architectures) == (grade, architectures)
+    assert 0 <= row.usable <= row.size
+
+
+def test_machine_code_is_taken_before_ptx_and_the_newest_before_others() -> None:
+    parts = {"120": 1, "120f": 2, "90": 4, "ptx120": 8, "other120": 16, "100": 32}
+    entries = [entry for text, size in parts.items() for entry in library("x", text, size=size).containers[0].entries]
+    row = judge_library(Library("x", (Container(".nv_fatbin", 0, tuple(entries)),)), "12.0")
+    assert (row.size, row.usable) == (63, 3), "both forms of the newest machine code, and nothing else"
+    older = judge_library(Library("x", (Container(".nv_fatbin", 0, tuple(entries)),)), "9.0")
+    assert older.usable == 4
+
+
+def test_the_best_ptx_is_what_would_be_compiled() -> None:
+    row = judge_library(library("x", "ptx80+ptx90+ptx100a+90", "ptx120+ptx70", size=10), "12.0")
+    assert row.jit_from == ("compute_90", "compute_120")
+    assert (row.size, row.usable) == (60, 20)
+
+
+def test_what_only_the_device_linker_reads_is_left_out() -> None:
+    row = judge_library(library("x", "120", "~90", "~ptx90", size=10), "12.0")
+    assert (row.coverage, row.native, row.missing, row.size) == (NATIVE, 1, 0, 10)
+    assert row.architectures == ("sm_120",)
+    assert judge_library(library("x", "~120"), "12.0").coverage is MISSING, "it does not run as it is"
+
+
+def test_a_fault_outweighs_whatever_else_was_found() -> None:
+    found = Library("x", library("x", "120").containers, "cut short")
+    assert judge_library(found, "12.0").coverage is UNREADABLE
+
+
+# --- the driver that JIT needs
+
+
+@pytest.mark.parametrize(
+    ("version", "driver"), [("8.7", "570.26"), ("9.0", "580.65.06"), ("7.8", "520.61.05"), ("99.9", "unknown")]
+)
+def test_ptx_needs_a_driver_as_new_as_its_version(version: str, driver: str) -> None:
+    row = judge_library(library("x", "ptx90", ptx_version=version), "12.0")
+    assert row.driver == driver
+
+
+def test_what_is_native_needs_no_driver_for_its_ptx() -> None:
+    assert judge_library(library("x", "120+ptx90"), "12.0").driver == ""
+    assert judge([library("x", "120+ptx90")], "12.0").driver == ""
+
+
+def test_the_newest_driver_of_all_is_what_counts_and_one_unknown_is_newer_than_any() -> None:
+    old, new = (library(name, "ptx90", ptx_version=version) for name, version in (("a", "7.8"), ("b", "12.0")))
+    known = [library(str(index), "ptx90", ptx_version=version) for index, version in enumerate(("9.0", "7.8", "8.0"))]
+    assert judge([old, *known], "12.0").driver == "580.65.06", "as numbers: 580 is more than 90"
+    assert judge([*known, new], "12.0").driver == "unknown"
+
+
+# --- without a policy
+
+
+@pytest.mark.parametrize("grade", [NATIVE, JIT, PARTLY])
+def test_without_rules_a_library_with_anything_for_the_gpu_passes(grade: Coverage) -> None:
+    audit = judge([OF_GRADE[grade]], "12.0")
+    assert audit.passed and audit.problems == ()
+
+
+@pytest.mark.parametrize("grade", [MISSING, UNREADABLE])
+def test_without_rules_a_library_with_nothing_for_the_gpu_fails(grade: Coverage) -> None:
+    audit = judge([library("ok.so", "120"), OF_GRADE[grade]], "12.0")
+    assert not audit.passed and len(audit.problems) == 1
+    assert audit.problems[0].place == OF_GRADE[grade].path and audit.problems[0].next_step
+
+
+@pytest.mark.parametrize("rules", [None, []])
+def test_no_gpu_code_at_all_fails(rules: list[object] | None) -> None:
+    audit = judge([], "12.0", rules)  # type: ignore[arg-type]
+    assert not audit.passed and causes(audit) == [": there is no GPU code at all"]
+
+
+def test_the_libraries_come_in_the_order_of_their_paths() -> None:
+    audit = judge([library("b", "120"), library("a", "120")], "12.0")
+    assert [row.path for row in audit.libraries] == ["a", "b"]
+
+
+# --- with one
+
+
+@pytest.mark.parametrize("accept", [grade for grade in Coverage if grade is not UNREADABLE])
+@pytest.mark.parametrize("grade", list(Coverage))
+def test_a_rule_rejects_what_is_worse_than_it_accepts(accept: Coverage, grade: Coverage) -> None:
+    audit = judge([OF_GRADE[grade]], "12.0", [rule(accept, "lib/*.so")])
+    order = list(Coverage)
+    assert audit.passed is (order.index(grade) <= order.index(accept))
+
+
+def test_what_cannot_be_read_is_accepted_by_no_rule() -> None:
+    for accept in Coverage:
+        audit = judge([BROKEN], "12.0", [rule(accept, "*")])
+        assert audit.passed is (accept is UNREADABLE), "and image.toml cannot name that grade"
+
+
+def test_the_first_rule_that_matches_decides() -> None:
+    libraries = [library("a/x.so", "90"), library("b/x.so", "120")]
+    strict_first = [rule(NATIVE, "a/*.so"), rule(MISSING, "*.so", reason="not called")]
+    assert [problem.place for problem in judge(libraries, "12.0", strict_first).problems] == ["a/x.so"]
+    loose_first = [rule(MISSING, "a/*.so", reason="not called"), rule(NATIVE, "*.so")]
+    audit = judge(libraries, "12.0", loose_first)
+    assert audit.passed
+    assert [row.reason for row in audit.libraries] == ["not called", ""]
+
+
+def test_a_library_that_no_rule_names_fails_even_if_it_is_native() -> None:
+    audit = judge([library("a.so", "120"), library("b.so", "120")], "12.0", [rule(NATIVE, "a.so")])
+    [problem] = audit.problems
+    assert problem.place == "b.so"
+    assert problem.cause == "carries GPU code (native on 12.0), and no rule names it"
+    assert "[[audit]]" in problem.next_step
+
+
+@pytest.mark.parametrize(
+    ("rules", "idle"),
+    [
+        ([rule(NATIVE, "a.so", "gone.so")], "gone.so"),
+        ([rule(NATIVE, "*.so"), rule(MISSING, "a.so", reason="hidden by the one before")], "a.so"),
+        ([rule(NATIVE, "*.so", "a.so")], "a.so"),
+        ([rule(NATIVE, "a.so"), rule(NATIVE, "a.so")], "a.so"),
+    ],
+)
+def test_a_pattern_that_decides_nothing_fails(rules: list[object], idle: str) -> None:
+    audit = judge([library("a.so", "120")], "12.0", rules)  # type: ignore[arg-type]
+    assert causes(audit) == [f"[[audit]]: the pattern `{idle}` decides nothing"]
+
+
+def test_everything_that_is_wrong_is_told_at_once() -> None:
+    libraries = [BROKEN, library("a.so", "90"), library("b.so", "120")]
+    audit = judge(libraries, "12.0", [rule(NATIVE, "a.so", "gone.so"), rule(JIT, "broken.so", reason="why")])
+    assert [problem.place for problem in audit.problems] == ["a.so", "b.so", "lib/broken.so", "[[audit]]"]
+
+
+@pytest.mark.parametrize(
+    ("path", "pattern", "expected"),
+    [
+        ("torch/lib/a.so", "torch/lib/*.so", True),
+        ("usr/lib/python3/site-packages/torch/lib/a.so", "torch/lib/*.so", True),
+        ("mytorch/lib/a.so", "torch/lib/*.so", False),
+        ("torch/lib/a.so.1", "torch/lib/*.so", False),
+        ("torch/lib/a.so", "*.so", True),
+        ("torch/LIB/a.so", "torch/lib/*.so", False),
+    ],
+)
+def test_a_pattern_is_about_the_end_of_a_path(path: str, pattern: str, expected: bool) -> None:
+    assert matches(path, pattern) is expected
+
+
+# --- what a problem says
+
+
+def test_a_missing_library_is_told_with_what_it_has_and_what_to_take() -> None:
+    [problem] = judge([OF_GRADE[MISSING]], "12.0").problems
+    has = "compute_90a, sm_90, sm_100"
+    assert problem.cause == f"no code that compute capability 12.0 could run (it has {has})"
+    assert "`no kernel image is available`" in problem.next_step
+    assert "take a build for CUDA 12.8 or newer that includes sm_120" in problem.next_step
+    assert "image.toml" not in problem.next_step, "without a policy there is none to change"
+
+
+def test_a_library_that_is_not_good_enough_is_told_with_its_counts() -> None:
+    [problem] = judge([OF_GRADE[PARTLY]], "12.0", [rule(NATIVE, "*")]).problems
+    assert problem.cause.startswith("partly missing on 12.0, and native is required: of 2 containers 1 are native, ")
+    assert "0 need JIT, 1 have nothing usable (it has sm_90, sm_120)" in problem.cause
+    assert "accept it in image.toml with the reason" in problem.next_step
+
+
+def test_a_library_of_nothing_but_linkers_input_says_so() -> None:
+    [problem] = judge([library("x.o", "~90")], "12.0").problems
+    assert problem.cause.endswith("(it has nothing that is linked)")
+
+
+def test_a_gpu_newer_than_the_table_still_gets_advice() -> None:
+    [problem] = judge([library("x", "90")], "13.0").problems
+    assert "take a build for CUDA of its time or newer that includes sm_130" in problem.next_step
+
+
+def test_what_cannot_be_read_is_told_with_the_fault() -> None:
+    [problem] = judge([BROKEN], "12.0").problems
+    assert problem.cause == "cannot be read: at byte 0x40: cut short"
+    assert problem.next_step.startswith("get the file again")
+
+
+# --- between the wheels and the image
+
+
+def losses(before: Library, *after: Library) -> list[str]:
+    found = find_losses(judge([before], "12.0"), judge(after, "12.0"))
+    assert all(problem.next_step for problem in found)
+    return [f"{problem.place}: {problem.cause}" for problem in found]
+
+
+def test_an_image_with_all_that_its_wheels_had_lost_nothing() -> None:
+    wheel = library("torch/a.so", "120", "90")
+    assert losses(wheel, library("opt/torch/a.so", "120", "90"), library("other.so", "90")) == []
+    assert losses(wheel, wheel) == []
+
+
+def test_what_slimming_took_away_is_no_loss() -> None:
+    assert losses(library("torch/a.so", "120+90+80", "80+90"), library("opt/torch/a.so", "120", "90")) == []
+
+
+def test_a_library_that_is_not_in_the_image_is_a_loss() -> None:
+    assert losses(library("torch/a.so", "120"), library("opt/torch/b.so", "120")) == [
+        "torch/a.so: was in its wheel, and is not in the image"
+    ]
+
+
+def test_a_library_of_nearly_the_same_path_is_another() -> None:
+    assert len(losses(library("torch/a.so", "120"), library("opt/mytorch/a.so", "120"))) == 1
+
+
+@pytest.mark.parametrize("after", [("120",), ("120", "90"), ("120", "ptx90"), ("120", "120", "120")])
+def test_other_counts_are_a_loss(after: tuple[str, ...]) -> None:
+    [loss] = losses(library("torch/a.so", "120", "120"), library("opt/torch/a.so", *after))
+    assert loss.startswith("opt/torch/a.so: was 2 native, 0 by JIT, 0 missing in its wheel, and is ")
+
+
+def test_each_copy_in_the_image_must_be_as_good() -> None:
+    wheel = library("torch/a.so", "120")
+    [loss] = losses(wheel, library("one/torch/a.so", "120"), library("two/torch/a.so", "90"))
+    assert loss.startswith("two/torch/a.so: ")
+
+
+def test_a_library_that_became_unreadable_is_a_loss() -> None:
+    assert losses(library("torch/a.so", "120"), Library("opt/torch/a.so", (), "cut short"))
+
+
+def test_an_entry_of_no_known_kind_is_named_and_counts_for_nothing() -> None:
+    row = judge_library(Library("x", (Container(".nv_fatbin", 0, (Entry("other", "120", "none", 5, 5),)),)), "12.0")
+    assert (row.architectures, row.size, row.usable, row.coverage) == (("other_120",), 5, 0, MISSING)

@@ -1,0 +1,62 @@
+"""Files that carry GPU code: read from a stream whose word is not taken, and kept as JSON without loss."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from scripts.audit import library as module
+from scripts.audit.library import Library, dump_libraries, load_libraries, parse_library, read_library
+from scripts.gpucode import read_gpu_code
+from tests.unit.audit.archives import HOST, PLAIN, SEVERAL
+from tests.unit.builders import DATA
+
+
+@pytest.mark.parametrize("name", ["plain.so", "several.so", "linked.so", "relocatable.o", "family.so", "zstd.so"])
+def test_a_library_from_a_stream_is_the_one_on_the_disk(name: str) -> None:
+    path = DATA / "gpucode" / name
+    data = path.read_bytes()
+    found = read_library("a/b.so", len(data), io.BytesIO(data))
+    assert found == Library("a/b.so", read_gpu_code(path) or ())
+    assert found and found.containers
+
+
+@pytest.mark.parametrize("data", [b"", b"\x7fEL", b"text, of some length", HOST, b"\x7fELF\x01\x01" + PLAIN[6:]])
+def test_what_carries_nothing_is_no_library(data: bytes) -> None:
+    assert read_library("x", len(data), io.BytesIO(data)) is None
+    assert parse_library("x", data) is None
+
+
+@pytest.mark.parametrize("length", [6, 63, 64, len(PLAIN) // 2])
+def test_a_broken_library_is_a_fault_that_says_where_and_not_twice_which(length: int) -> None:
+    found = read_library("lib/x.so", length, io.BytesIO(PLAIN[:length]))
+    assert found and not found.containers
+    assert found.fault.startswith("at byte 0x") and "lib/x.so" not in found.fault
+
+
+def test_an_archive_that_says_another_size_is_not_believed() -> None:
+    assert read_library("x", len(PLAIN) + 1, io.BytesIO(PLAIN)) == Library(
+        "x", (), f"cut short after {len(PLAIN)} of {len(PLAIN) + 1} bytes"
+    )
+    assert read_library("x", len(PLAIN) - 1, io.BytesIO(PLAIN)) == Library("x", (), "longer than its archive says")
+
+
+def test_what_is_too_large_to_hold_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LARGEST", len(PLAIN) - 1)
+    found = read_library("x", len(PLAIN), io.BytesIO(PLAIN))
+    assert found and "more than this program reads" in found.fault
+
+
+def test_json_keeps_everything() -> None:
+    libraries = [parse_library("a", PLAIN), parse_library("b", SEVERAL), Library("c", (), "why")]
+    found = [library for library in libraries if library]
+    assert load_libraries(json.loads(json.dumps(dump_libraries(found)))) == found
+    assert len(found) == 3
+
+
+@pytest.mark.parametrize("value", [{}, {"path": "a"}, {"path": "a", "containers": [{}], "fault": ""}, [], None])
+def test_other_json_is_refused(value: object) -> None:
+    with pytest.raises((KeyError, TypeError)):
+        load_libraries([value])  # type: ignore[list-item]

@@ -1,0 +1,320 @@
+"""`audit`, `verify` and the options of a run, from the command line: what is refused, what is printed, how it ends."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import nox
+import pytest
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+
+from scripts import verbs
+from scripts.__main__ import main, make_parser
+from scripts.audit.library import Library
+from scripts.audit.subject import Subject
+from scripts.errors import ExitCode, Undecided
+from scripts.matrix import load_matrix
+from scripts.model import Verdict
+from scripts.pipeline import CellReport, Options, Stage
+from scripts.plan import PlannedCell
+from tests.unit.audit.made import library
+from tests.unit.builders import DATA, REPOSITORY_ROOT, write_locked_project, write_locks
+from tests.unit.pipeline.lab import FOR_GPU
+
+CELL = "serve-cu128-5090-wheel"
+DIGEST = "sha256:" + "d" * 64
+SCHEMA = Draft202012Validator(json.loads((DATA / "audit.schema.json").read_text()))
+# One image for two CUDA lines, each of which has a library of its own, and looks at a common one in its own way.
+TWO_LINES = """
+[[audit]]
+accept = "missing"
+libraries = ["lib/common.so"]
+cuda = "13.0"
+reason = "not called any more"
+[[audit]]
+accept = "native"
+libraries = ["lib/new.so"]
+cuda = "13.0"
+[[audit]]
+accept = "native"
+libraries = ["lib/common.so", "lib/old.so"]
+cuda = "12.8"
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    for name in [name for name in os.environ if name.startswith("HALLMARK_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose server has a recipe and rules for a GPU; no engine runs."""
+    root = tmp_path / "project"
+    matrix = write_locked_project(root)
+    with (root / "images/serve/image.toml").open("a") as stream:
+        stream.write(FOR_GPU)
+    write_locks(root, load_matrix(matrix.root))
+    monkeypatch.setattr(verbs, "find_running", lambda project: None)
+    return root
+
+
+@pytest.fixture
+def project(root: Path) -> list[str]:
+    return ["--project", str(root)]
+
+
+def fixture(folder: Path, *names: str) -> list[str]:
+    """Copies of real libraries."""
+    return [str(shutil.copy(DATA / "gpucode" / name, folder / name)) for name in names]
+
+
+# --- audit
+
+
+@pytest.mark.parametrize(
+    ("names", "code"), [(["plain.so"], 0), (["linked.so"], 1), (["plain.so", "linked.so"], 1), (["host.so"], 1)]
+)
+def test_an_audit_ends_as_its_worst_subject(
+    names: list[str], code: int, project: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*project, "audit", *fixture(tmp_path, *names), "--target", "5090"]) == code
+    lines = capsys.readouterr().out.splitlines()
+    ends = [line for line in lines if " for NVIDIA GeForce RTX 5090 (12.0): " in line]
+    assert len(ends) == len(names) and ("failed" in ends[-1]) is bool(code)
+
+
+@pytest.mark.parametrize("name", ["plain.so", "linked.so", "host.so"])
+def test_for_machines_an_audit_is_one_line_of_json_as_its_schema_says(
+    name: str, project: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [subject] = fixture(tmp_path, name)
+    main([*project, "audit", subject, subject, "--target", "5090", "--json"])
+    first, second = capsys.readouterr().out.splitlines()
+    report = json.loads(first)
+    assert first == second and list(SCHEMA.iter_errors(report)) == []
+    assert (report["subject"], report["target"]["id"], report["digest"]) == (subject, "5090", None)
+
+
+def subject(monkeypatch: pytest.MonkeyPatch, *libraries: Library) -> list[object]:
+    """Have any subject be an image of these; gives the engines that it was looked for in."""
+    engines: list[object] = []
+
+    def read_subject(text: str, engine: object) -> Subject:
+        engines.append(engine)
+        return Subject(f"docker.io/{text}", list(libraries), DIGEST)
+
+    monkeypatch.setattr(verbs, "read_subject", read_subject)
+    return engines
+
+
+def test_an_images_digest_is_part_of_its_audit(
+    project: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    subject(monkeypatch, library("a.so", "120"))
+    assert main([*project, "audit", "some/image", "--target", "5090", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["digest"] == DIGEST
+
+
+def test_the_local_engine_is_asked_unless_the_registry_is_meant(
+    project: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engines = subject(monkeypatch, library("a.so", "120"))
+    engine = object()
+    monkeypatch.setattr(verbs, "find_running", lambda project: engine)
+    main([*project, "audit", "image", "--target", "5090"])
+    main([*project, "audit", "image", "--target", "5090", "--remote"])
+    assert engines == [engine, None]
+
+
+@pytest.mark.parametrize("target", ["cpu", "5091", ""])
+def test_an_audit_is_for_a_gpu_of_the_matrix(
+    target: str, project: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*project, "audit", "x", "--target", target]) == 2
+    printed = capsys.readouterr().err
+    assert f"--target: `{target}` is not a GPU of the matrix" in printed and "next: one of: 5090" in printed
+
+
+@pytest.mark.parametrize("policy", ["train", "base", "nothing"])
+def test_a_policy_is_an_images(policy: str, project: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*project, "audit", "x", "--target", "5090", "--policy", policy]) == 2
+    printed = capsys.readouterr().err
+    assert f"no image `{policy}` with [[audit]] rules" in printed and "next: one of: serve" in printed
+
+
+@pytest.mark.parametrize(
+    ("libraries", "code"),
+    [
+        ([library("opt/lib/a.so", "120")], 0),
+        ([library("opt/lib/a.so", "ptx90")], 1),
+        ([library("opt/lib/a.so", "120"), library("opt/other.so", "120")], 1),
+        ([], 1),
+    ],
+)
+def test_a_policy_judges_by_the_images_rules(
+    libraries: list[Library], code: int, project: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject(monkeypatch, *libraries)
+    assert main([*project, "audit", "image", "--target", "5090", "--policy", "serve"]) == code
+
+
+@pytest.mark.parametrize(
+    ("libraries", "code"),
+    [
+        ({"common": "120", "old": "120"}, 0),
+        ({"common": "90", "new": "120"}, 0),
+        ({"common": "90", "old": "120"}, 1),
+        ({"common": "120"}, 1),
+        ({"common": "120", "old": "120", "new": "120"}, 1),
+    ],
+)
+def test_a_policy_of_several_cuda_lines_judges_by_the_one_that_fits_best(
+    libraries: dict[str, str], code: int, root: Path, project: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = root / "images/serve/image.toml"
+    path.write_text(path.read_text().replace(FOR_GPU[FOR_GPU.index("[[audit]]") :], TWO_LINES))
+    subject(monkeypatch, *(library(f"opt/lib/{name}.so", code) for name, code in libraries.items()))
+    assert main([*project, "audit", "image", "--target", "5090", "--policy", "serve"]) == code
+
+
+def test_what_cannot_be_read_is_undecided(
+    project: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> Subject:
+        raise Undecided("the registry does not answer")
+
+    monkeypatch.setattr(verbs, "read_subject", fail)
+    assert main([*project, "audit", "image", "--target", "5090"]) == 3
+    assert "the registry does not answer" in capsys.readouterr().err
+
+
+# --- verify, and the options of a run
+
+
+class Runs:
+    """Stands in for `run_cells`; each cell ends with `code`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.cells: list[str] = []
+        self.last: Stage | None = None
+        self.options = Options()
+        self.slim = True
+        self.code = ExitCode.ACCEPTED
+        monkeypatch.setattr(verbs, "run_cells", self._run)
+
+    def _run(self, project: Any, plan: Sequence[PlannedCell], last: Stage, options: Options) -> list[CellReport]:
+        self.cells = [planned.cell.id for planned in plan]
+        self.last, self.options, self.slim = last, options, project.matrix.slim
+        return [CellReport(cell, verdict=Verdict.ACCEPTED, exit_code=self.code) for cell in self.cells]
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
+    return Runs(monkeypatch)
+
+
+@pytest.mark.parametrize("code", [ExitCode.ACCEPTED, ExitCode.REJECTED, ExitCode.INCONCLUSIVE, ExitCode.BUILD_FAILED])
+def test_verify_takes_one_cell_to_its_tag_if_the_digest_is_right(
+    code: ExitCode, project: list[str], runs: Runs
+) -> None:
+    runs.code = code
+    assert main([*project, "verify", CELL, "--digest", DIGEST]) == code
+    assert (runs.cells, runs.last, runs.options.digest) == ([CELL], Stage.PUBLISH, DIGEST)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([CELL, "--digest", "latest"], "not a digest"),
+        ([CELL, "--digest", "sha256:12"], "not a digest"),
+        ([CELL, "--digest", ""], "not a digest"),
+        (["*-cpu", "--digest", DIGEST], "a digest belongs to one cell, and these were selected: serve-cpu, train-cpu"),
+        (["nothing", "--digest", DIGEST], "no cell matches"),
+        (["serve-cu130-*", "--digest", DIGEST], "not built yet"),
+        ([CELL, "--target", "cpu", "--digest", DIGEST], "no cell matches"),
+    ],
+)
+def test_verify_refuses_what_is_not_one_cell_and_one_digest(
+    arguments: list[str], said: str, project: list[str], runs: Runs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*project, "verify", *arguments]) == 2
+    assert said in capsys.readouterr().err
+    assert runs.cells == []
+
+
+def test_verify_needs_a_digest(project: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([*project, "verify", CELL])
+    assert caught.value.code == 2 and "--digest" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["build", "smoke", "publish"])
+@pytest.mark.parametrize("jobs", ["0", "-1"])
+def test_no_cells_at_a_time_are_refused(
+    verb: str, jobs: str, project: list[str], runs: Runs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*project, verb, "serve-cpu", "--jobs", jobs]) == 2
+    assert "--jobs: at least one cell at a time" in capsys.readouterr().err and runs.cells == []
+
+
+@pytest.mark.parametrize(("verb", "last"), [("build", Stage.BUILD), ("smoke", Stage.SMOKE), ("publish", Stage.PUBLISH)])
+def test_the_options_of_a_run_reach_it(verb: str, last: Stage, project: list[str], runs: Runs) -> None:
+    assert main([*project, verb, "serve-cpu", "--jobs", "3", "--keep-going", "--no-slim"]) == 0
+    assert (runs.last, runs.options, runs.slim) == (last, Options(3, True), False)
+    assert main([*project, verb, "serve-cpu"]) == 0
+    assert (runs.options.keep_going, runs.slim) == (False, True)
+    assert runs.options.jobs >= 1
+
+
+def test_the_worst_cell_is_how_a_run_ends(
+    project: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [CellReport("a", exit_code=ExitCode.INCONCLUSIVE), CellReport("b", exit_code=ExitCode.REJECTED)]
+    monkeypatch.setattr(verbs, "run_cells", lambda *_: rows)
+    assert main([*project, "build", "*-cpu"]) == 1
+
+
+def test_only_is_a_pattern_more(project: list[str], runs: Runs) -> None:
+    main([*project, "build", "--only", "serve-cpu"])
+    assert runs.cells == ["serve-cpu"]
+    main([*project, "build", "--target", "cpu", "--only", "train-*", "--only", "serve-*"])
+    assert runs.cells == ["serve-cpu", "train-cpu"]
+    main([*project, "build", "train-cpu", "--only", "serve-cpu"])
+    assert runs.cells == ["serve-cpu", "train-cpu"]
+    assert main([*project, "build", "--only", "srve-cpu"]) == 2
+
+
+# --- nox
+
+
+def test_every_gpu_of_the_matrix_has_its_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    noxfile = importlib.import_module("noxfile")
+    spawned: list[tuple[str, ...]] = []
+    monkeypatch.setattr(noxfile, "verb", lambda session, *arguments: spawned.append(arguments))
+    sessions = nox.registry.get()
+    targets = load_matrix(REPOSITORY_ROOT).targets
+    for target in targets.values():
+        assert (f"verify-{target.id}" in sessions) is target.has_gpu
+        sessions[f"build-{target.id}"].func(SimpleNamespace(posargs=[]))
+    sessions["verify-5090"].func(SimpleNamespace(posargs=[CELL, "--digest", DIGEST]))
+    assert spawned == [
+        *(("publish", "--target", name) for name in targets),
+        ("verify", "--target", "5090"),
+    ]
+    assert "RTX 5090" in str(sessions["verify-5090"].__doc__)
+    for arguments in spawned:
+        make_parser().parse_args([*arguments, *(["--digest", DIGEST] if arguments[0] == "verify" else [])])
