@@ -16,6 +16,7 @@ import pytest
 from scripts import verbs
 from scripts.__main__ import main, make_parser
 from scripts.errors import BuildFailed, ConfigError, ExitCode, Problem, Undecided
+from scripts.verbs.selection import read_selection
 from tests.unit.builders import REPOSITORY_ROOT, edit, write_locked_project, write_project
 
 VERBS = ["plan", "lock", "fetch", "build", "smoke", "publish", "verify", "audit", "slim", "sizes", "verdict"]
@@ -132,7 +133,7 @@ def test_options_make_a_selection() -> None:
     options = make_parser().parse_args(
         ["build", "a-*", "b", "--image", "x", "--image", "y", "--cuda", "cpu", "--target", "5090", "--recipe", "wheel"]
     )
-    selection = verbs._selection(options)
+    selection = read_selection(options)
     assert (selection.patterns, selection.images, selection.cuda) == (["a-*", "b"], ["x", "y"], ["cpu"])
     assert (selection.targets, selection.recipes) == (["5090"], ["wheel"])
 

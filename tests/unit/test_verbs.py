@@ -16,7 +16,6 @@ import nox
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-from scripts import verbs
 from scripts.__main__ import main, make_parser
 from scripts.audit.library import Library
 from scripts.audit.subject import Subject
@@ -25,6 +24,7 @@ from scripts.matrix import load_matrix
 from scripts.model import Verdict
 from scripts.pipeline import CellReport, Options, Stage
 from scripts.plan import PlannedCell
+from scripts.verbs import cells, code
 from tests.unit.audit.made import library
 from tests.unit.builders import DATA, REPOSITORY_ROOT, write_locked_project, write_locks
 from tests.unit.pipeline.lab import FOR_GPU
@@ -68,7 +68,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with (root / "images/serve/image.toml").open("a") as stream:
         stream.write(FOR_GPU)
     write_locks(root, load_matrix(matrix.root))
-    monkeypatch.setattr(verbs, "find_running", lambda project: None)
+    monkeypatch.setattr(code, "find_running", lambda project: None)
     return root
 
 
@@ -117,7 +117,7 @@ def subject(monkeypatch: pytest.MonkeyPatch, *libraries: Library) -> list[object
         engines.append(engine)
         return Subject(f"docker.io/{text}", list(libraries), DIGEST)
 
-    monkeypatch.setattr(verbs, "read_subject", read_subject)
+    monkeypatch.setattr(code, "read_subject", read_subject)
     return engines
 
 
@@ -134,7 +134,7 @@ def test_the_local_engine_is_asked_unless_the_registry_is_meant(
 ) -> None:
     engines = subject(monkeypatch, library("a.so", "120"))
     engine = object()
-    monkeypatch.setattr(verbs, "find_running", lambda project: engine)
+    monkeypatch.setattr(code, "find_running", lambda project: engine)
     main([*project, "audit", "image", "--target", "5090"])
     main([*project, "audit", "image", "--target", "5090", "--remote"])
     assert engines == [engine, None]
@@ -197,7 +197,7 @@ def test_what_cannot_be_read_is_undecided(
     def fail(*_: object) -> Subject:
         raise Undecided("the registry does not answer")
 
-    monkeypatch.setattr(verbs, "read_subject", fail)
+    monkeypatch.setattr(code, "read_subject", fail)
     assert main([*project, "audit", "image", "--target", "5090"]) == 3
     assert "the registry does not answer" in capsys.readouterr().err
 
@@ -214,7 +214,7 @@ class Runs:
         self.options = Options()
         self.slim = True
         self.code = ExitCode.ACCEPTED
-        monkeypatch.setattr(verbs, "run_cells", self._run)
+        monkeypatch.setattr(cells, "run_cells", self._run)
 
     def _run(self, project: Any, plan: Sequence[PlannedCell], last: Stage, options: Options) -> list[CellReport]:
         self.cells = [planned.cell.id for planned in plan]
@@ -284,7 +284,7 @@ def test_the_worst_cell_is_how_a_run_ends(
     project: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [CellReport("a", exit_code=ExitCode.INCONCLUSIVE), CellReport("b", exit_code=ExitCode.REJECTED)]
-    monkeypatch.setattr(verbs, "run_cells", lambda *_: rows)
+    monkeypatch.setattr(cells, "run_cells", lambda *_: rows)
     assert main([*project, "build", "*-cpu"]) == 1
 
 

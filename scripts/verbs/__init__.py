@@ -1,0 +1,28 @@
+"""The verbs of the command line."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from scripts.verbs.cells import build, clean, engine, fetch, lock, plan, publish, reproduce, smoke, verdict, verify
+from scripts.verbs.code import audit, sizes, slim
+
+Verb = Callable[[Path, argparse.Namespace], int]
+
+__all__ = [
+    "Verb",
+    "audit",
+    "build",
+    "clean",
+    "engine",
+    "fetch",
+    "lock",
+    "plan",
+    "publish",
+    "reproduce",
+    "sizes",
+    "slim",
+    "smoke",
+    "verdict",
+    "verify",
+]

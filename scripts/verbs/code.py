@@ -1,0 +1,80 @@
+"""The verbs over GPU code: what runs on a target, what of it can go, and what that saves."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from scripts import report
+from scripts.audit.evidence import render_audit
+from scripts.audit.judge import judge
+from scripts.audit.subject import read_subject
+from scripts.console import step
+from scripts.errors import ConfigError, ExitCode, worst
+from scripts.files import write_atomic
+from scripts.matrix import AuditRule, Matrix, load_matrix, make_cells, select_rules
+from scripts.model import Target
+from scripts.project import Project, find_running
+from scripts.sizes.measure import measure_cell
+from scripts.sizes.picture import draw_sizes
+from scripts.slim.wheel import slim_wheel
+from scripts.verbs.selection import find_gpu, open_cells
+
+
+def audit(root: Path, options: argparse.Namespace) -> int:
+    """Tell of each subject whether a target can run its GPU code."""
+    matrix = load_matrix(root)
+    target = find_gpu(matrix, options.target)
+    policies = _policies(matrix, options.policy, target) if options.policy else [None]
+    codes = []
+    for text in options.subjects:
+        subject = read_subject(text, None if options.remote else find_running(Project.open(root)))
+        audits = [judge(subject.libraries, target.compute, rules) for rules in policies]
+        found = min(audits, key=lambda audit: len(audit.problems))
+        if options.json:
+            print(json.dumps(render_audit(found, text, target, subject.digest), ensure_ascii=False))
+        else:
+            report.show_audit(found, subject.name, target)
+        codes.append(ExitCode.ACCEPTED if found.passed else ExitCode.REJECTED)
+    return worst(codes)
+
+
+def slim(root: Path, options: argparse.Namespace) -> int:
+    """Write wheels again for one target. A wheel that may not be changed is refused: exit code 1."""
+    target = find_gpu(load_matrix(root), options.target)
+    codes = []
+    for wheel in options.wheels:
+        with step(wheel.name, "slim"):
+            slimmed = slim_wheel(wheel, options.output, target.compute)
+        report.show_slimmed(slimmed)
+        codes.append(ExitCode.REJECTED if slimmed.refusal else ExitCode.ACCEPTED)
+    return worst(codes)
+
+
+def sizes(root: Path, options: argparse.Namespace) -> int:
+    """Show what the selected cells' images hold, by distribution, and draw it."""
+    project, cells = open_cells(root, options)
+    if options.svg and len(cells) != 1:
+        raise ConfigError(f"a picture shows one cell, and {len(cells)} were selected", "--svg", "name one cell")
+    whole = replace(project.matrix, slim=False)
+    for planned in cells:
+        measured = measure_cell(project, planned, whole)
+        report.show_sizes(measured)
+        if options.svg:
+            write_atomic(options.svg, draw_sizes(measured).encode())
+    return ExitCode.ACCEPTED
+
+
+def _policies(matrix: Matrix, name: str, target: Target) -> Sequence[list[AuditRule] | None]:
+    """An image's rules for each of its cells of a target: which of them a subject is like, it does not say itself."""
+    image = matrix.images.get(name)
+    if image is None or not image.audit:
+        names = ", ".join(image.name for image in matrix.images.values() if image.audit)
+        raise ConfigError(f"no image `{name}` with [[audit]] rules", "--policy", f"one of: {names}")
+    cells = [cell for cell in make_cells(matrix) if cell.image == name and cell.target == target]
+    if not cells:
+        raise ConfigError(f"no cell of `{name}` is for {target.id}", "--policy", "give another target")
+    return [select_rules(image.audit, cell) for cell in cells]

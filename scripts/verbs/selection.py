@@ -1,0 +1,41 @@
+"""What the options of a verb select: a project, cells of it, a GPU."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from scripts.errors import ConfigError
+from scripts.matrix import Matrix
+from scripts.model import Target
+from scripts.plan import PlannedCell, Selection, make_plan, require_buildable
+from scripts.project import Project
+
+
+def open_cells(root: Path, options: argparse.Namespace) -> tuple[Project, list[PlannedCell]]:
+    """The project and the selected cells. Raises ConfigError where one of them has no recipe yet."""
+    project = open_project(root, options)
+    cells = make_plan(project.matrix, read_selection(options))
+    require_buildable(cells)
+    return project, cells
+
+
+def open_project(root: Path, options: argparse.Namespace) -> Project:
+    """The project, with slimming off where that was asked for."""
+    project = Project.open(root)
+    return replace(project, matrix=replace(project.matrix, slim=False)) if options.no_slim else project
+
+
+def read_selection(options: argparse.Namespace) -> Selection:
+    """The cells that the options name, by patterns and axes."""
+    return Selection([*options.patterns, *options.only], options.image, options.cuda, options.target, options.recipe)
+
+
+def find_gpu(matrix: Matrix, name: str) -> Target:
+    """A target of the matrix that is a GPU. Raises ConfigError for any other name."""
+    target = matrix.targets.get(name)
+    if target is None or not target.has_gpu:
+        gpus = ", ".join(target.id for target in matrix.targets.values() if target.has_gpu)
+        raise ConfigError(f"`{name}` is not a GPU of the matrix", "--target", f"one of: {gpus}")
+    return target
