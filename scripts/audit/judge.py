@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from scripts.audit.library import Library
@@ -56,26 +56,43 @@ class Audit:
         return _newest(library.driver for library in self.libraries)
 
 
-def judge(libraries: Iterable[Library], compute: str, rules: Sequence[AuditRule] | None = None) -> Audit:
-    """Judge libraries for a GPU. Without rules only what is missing or unreadable as a whole is a problem.
+def judge_unknown(libraries: Iterable[Library], compute: str, known: Sequence[AuditRule] = ()) -> Audit:
+    """Judge libraries that nobody wrote a policy for: one that is missing or unreadable as a whole is a problem.
 
-    With rules the first whose pattern matches a library decides. A library that no pattern matches is a problem, and so
-    is a pattern that decides nothing: it was written for something that is no longer there. So is having no GPU code.
+    `known` are rules that were written for other images. Where one of them knows a library, what it accepts is no
+    problem here either, for the reason that it gives; it demands nothing. Having no GPU code at all is a problem.
+    """
+    problems: list[Problem] = []
+    rows = []
+    for library in sorted(libraries, key=lambda library: library.path):
+        row = judge_library(library, compute)
+        excuses = [rule for rule in known if any(matches(row.path, pattern) for pattern in rule.libraries)]
+        excuse = next((rule for rule in excuses if not row.coverage.is_worse_than(rule.accept)), None)
+        if excuse:
+            row = replace(row, reason=excuse.reason)
+        elif row.coverage.is_worse_than(Coverage.PARTLY):
+            problems.append(_describe(row, compute, Coverage.PARTLY, with_rule=False))
+        rows.append(row)
+    return Audit(compute, tuple(rows), tuple(problems or _find_nothing(rows)))
+
+
+def judge(libraries: Iterable[Library], compute: str, rules: Sequence[AuditRule]) -> Audit:
+    """Judge libraries by a policy: the first rule with a pattern that matches a library decides.
+
+    A library that no pattern matches is a problem, and so is a pattern that decides nothing: it was written for
+    something that is no longer there. So is having no GPU code at all.
     """
     problems: list[Problem] = []
     rows = []
     used: set[tuple[int, str]] = set()
     for library in sorted(libraries, key=lambda library: library.path):
         row = judge_library(library, compute)
-        number, pattern = _find_rule(row.path, rules or ())
-        if rules is None or number is None:
-            accepted = Coverage.PARTLY if rules is None else None
-        else:
+        number, pattern = _find_rule(row.path, rules)
+        if number is not None:
             used.add((number, pattern))
-            accepted = rules[number].accept
-            row = LibraryAudit(**row.__dict__ | {"reason": rules[number].reason})
+            row = replace(row, reason=rules[number].reason)
         rows.append(row)
-        if accepted is None:
+        if number is None:
             problems.append(
                 Problem(
                     f"carries GPU code ({row.coverage} on {compute}), and no rule names it",
@@ -83,17 +100,21 @@ def judge(libraries: Iterable[Library], compute: str, rules: Sequence[AuditRule]
                     "add it to a rule of [[audit]] in image.toml",
                 )
             )
-        elif row.coverage.is_worse_than(accepted):
-            problems.append(_describe(row, compute, accepted, with_rule=rules is not None))
-    if not rows:
-        problems.append(Problem("there is no GPU code at all", "", "this is no build for a GPU: audit one that is"))
+        elif row.coverage.is_worse_than(rules[number].accept):
+            problems.append(_describe(row, compute, rules[number].accept, with_rule=True))
+    problems += _find_nothing(rows)
     problems += [
         Problem(f"the pattern `{pattern}` decides nothing", "[[audit]]", "correct it, or delete it")
-        for number, rule in enumerate(rules or ())
+        for number, rule in enumerate(rules)
         for pattern in rule.libraries
         if (number, pattern) not in used
     ]
     return Audit(compute, tuple(rows), tuple(problems))
+
+
+def _find_nothing(rows: Sequence[LibraryAudit]) -> list[Problem]:
+    cause = "there is no GPU code at all"
+    return [] if rows else [Problem(cause, "", "this is no build for a GPU: audit one that is")]
 
 
 def judge_library(library: Library, compute: str) -> LibraryAudit:

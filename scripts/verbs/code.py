@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from scripts import report
 from scripts.audit.evidence import render_audit
-from scripts.audit.judge import judge
+from scripts.audit.judge import judge, judge_unknown
 from scripts.audit.subject import read_subject
 from scripts.console import step
 from scripts.errors import ConfigError, ExitCode, worst
@@ -28,12 +27,15 @@ def audit(root: Path, options: argparse.Namespace) -> int:
     """Tell of each subject whether a target can run its GPU code."""
     matrix = load_matrix(root)
     target = find_gpu(matrix, options.target)
-    policies = _policies(matrix, options.policy, target) if options.policy else [None]
+    policies = _policies(matrix, options.policy, target) if options.policy else []
+    known = [rule for image in matrix.images.values() for rule in image.audit if rule.target in ("", target.id)]
     codes = []
     for text in options.subjects:
         subject = read_subject(text, None if options.remote else find_running(Project.open(root)))
         audits = [judge(subject.libraries, target.compute, rules) for rules in policies]
-        found = min(audits, key=lambda audit: len(audit.problems))
+        found = min(
+            audits or [judge_unknown(subject.libraries, target.compute, known)], key=lambda audit: len(audit.problems)
+        )
         if options.json:
             print(json.dumps(render_audit(found, text, target, subject.digest), ensure_ascii=False))
         else:
@@ -68,7 +70,7 @@ def sizes(root: Path, options: argparse.Namespace) -> int:
     return ExitCode.ACCEPTED
 
 
-def _policies(matrix: Matrix, name: str, target: Target) -> Sequence[list[AuditRule] | None]:
+def _policies(matrix: Matrix, name: str, target: Target) -> list[list[AuditRule]]:
     """An image's rules for each of its cells of a target: which of them a subject is like, it does not say itself."""
     image = matrix.images.get(name)
     if image is None or not image.audit:

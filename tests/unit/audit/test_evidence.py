@@ -12,7 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from scripts.audit.evidence import identify_audit, read_audit, render_audit, summarise, write_audit
-from scripts.audit.judge import Audit, judge
+from scripts.audit.judge import Audit, judge, judge_unknown
 from scripts.audit.library import Library
 from scripts.model import Coverage, Outcome, Verdict
 from scripts.verdict import decide
@@ -25,11 +25,11 @@ RULES = [rule(Coverage.JIT, "*.so", reason="small")]
 GOOD = judge([library("a.so", "120"), library("b.so", "90+ptx90")], "12.0", RULES)
 AUDITS = {
     "passed": GOOD,
-    "native": judge([library("a.so", "120")], "12.0"),
-    "nothing": judge([], "12.0"),
+    "native": judge_unknown([library("a.so", "120")], "12.0"),
+    "nothing": judge_unknown([], "12.0"),
     "missing": judge([library("a.so", "90", "120f"), library("b.so", "other90", "~90a")], "12.0", RULES),
-    "unreadable": judge([Library("a.so", (), "cut short")], "12.0"),
-    "unknown driver": judge([library("a.so", "ptx90", ptx_version="99.0")], "12.0"),
+    "unreadable": judge_unknown([Library("a.so", (), "cut short")], "12.0"),
+    "unknown driver": judge_unknown([library("a.so", "ptx90", ptx_version="99.0")], "12.0"),
 }
 
 

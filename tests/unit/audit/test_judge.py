@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.audit.judge import Audit, find_losses, judge, judge_library, matches
+from scripts.audit.judge import Audit, find_losses, judge, judge_library, judge_unknown, matches
 from scripts.audit.library import Library, parse_library
 from scripts.gpucode import Entry
 from scripts.gpucode.fatbin import Container
@@ -115,14 +115,14 @@ def test_ptx_needs_a_driver_as_new_as_its_version(version: str, driver: str) -> 
 
 def test_what_is_native_needs_no_driver_for_its_ptx() -> None:
     assert judge_library(library("x", "120+ptx90"), "12.0").driver == ""
-    assert judge([library("x", "120+ptx90")], "12.0").driver == ""
+    assert judge_unknown([library("x", "120+ptx90")], "12.0").driver == ""
 
 
 def test_the_newest_driver_of_all_is_what_counts_and_one_unknown_is_newer_than_any() -> None:
     old, new = (library(name, "ptx90", ptx_version=version) for name, version in (("a", "7.8"), ("b", "12.0")))
     known = [library(str(index), "ptx90", ptx_version=version) for index, version in enumerate(("9.0", "7.8", "8.0"))]
-    assert judge([old, *known], "12.0").driver == "580.65.06", "as numbers: 580 is more than 90"
-    assert judge([*known, new], "12.0").driver == "unknown"
+    assert judge_unknown([old, *known], "12.0").driver == "580.65.06", "as numbers: 580 is more than 90"
+    assert judge_unknown([*known, new], "12.0").driver == "unknown"
 
 
 # --- without a policy
@@ -130,25 +130,24 @@ def test_the_newest_driver_of_all_is_what_counts_and_one_unknown_is_newer_than_a
 
 @pytest.mark.parametrize("grade", [NATIVE, JIT, PARTLY])
 def test_without_rules_a_library_with_anything_for_the_gpu_passes(grade: Coverage) -> None:
-    audit = judge([OF_GRADE[grade]], "12.0")
+    audit = judge_unknown([OF_GRADE[grade]], "12.0")
     assert audit.passed and audit.problems == ()
 
 
 @pytest.mark.parametrize("grade", [MISSING, UNREADABLE])
 def test_without_rules_a_library_with_nothing_for_the_gpu_fails(grade: Coverage) -> None:
-    audit = judge([library("ok.so", "120"), OF_GRADE[grade]], "12.0")
+    audit = judge_unknown([library("ok.so", "120"), OF_GRADE[grade]], "12.0")
     assert not audit.passed and len(audit.problems) == 1
     assert audit.problems[0].place == OF_GRADE[grade].path and audit.problems[0].next_step
 
 
-@pytest.mark.parametrize("rules", [None, []])
-def test_no_gpu_code_at_all_fails(rules: list[object] | None) -> None:
-    audit = judge([], "12.0", rules)  # type: ignore[arg-type]
+@pytest.mark.parametrize("audit", [judge_unknown([], "12.0"), judge([], "12.0", [])])
+def test_no_gpu_code_at_all_fails(audit: Audit) -> None:
     assert not audit.passed and causes(audit) == [": there is no GPU code at all"]
 
 
 def test_the_libraries_come_in_the_order_of_their_paths() -> None:
-    audit = judge([library("b", "120"), library("a", "120")], "12.0")
+    audit = judge_unknown([library("b", "120"), library("a", "120")], "12.0")
     assert [row.path for row in audit.libraries] == ["a", "b"]
 
 
@@ -226,7 +225,7 @@ def test_a_pattern_is_about_the_end_of_a_path(path: str, pattern: str, expected:
 
 
 def test_a_missing_library_is_told_with_what_it_has_and_what_to_take() -> None:
-    [problem] = judge([OF_GRADE[MISSING]], "12.0").problems
+    [problem] = judge_unknown([OF_GRADE[MISSING]], "12.0").problems
     has = "compute_90a, sm_90, sm_100"
     assert problem.cause == f"no code that compute capability 12.0 could run (it has {has})"
     assert "`no kernel image is available`" in problem.next_step
@@ -242,17 +241,17 @@ def test_a_library_that_is_not_good_enough_is_told_with_its_counts() -> None:
 
 
 def test_a_library_of_nothing_but_linkers_input_says_so() -> None:
-    [problem] = judge([library("x.o", "~90")], "12.0").problems
+    [problem] = judge_unknown([library("x.o", "~90")], "12.0").problems
     assert problem.cause.endswith("(it has nothing that is linked)")
 
 
 def test_a_gpu_newer_than_the_table_still_gets_advice() -> None:
-    [problem] = judge([library("x", "90")], "13.0").problems
+    [problem] = judge_unknown([library("x", "90")], "13.0").problems
     assert "take a build for CUDA of its time or newer that includes sm_130" in problem.next_step
 
 
 def test_what_cannot_be_read_is_told_with_the_fault() -> None:
-    [problem] = judge([BROKEN], "12.0").problems
+    [problem] = judge_unknown([BROKEN], "12.0").problems
     assert problem.cause == "cannot be read: at byte 0x40: cut short"
     assert problem.next_step.startswith("get the file again")
 
@@ -261,7 +260,7 @@ def test_what_cannot_be_read_is_told_with_the_fault() -> None:
 
 
 def losses(before: Library, *after: Library) -> list[str]:
-    found = find_losses(judge([before], "12.0"), judge(after, "12.0"))
+    found = find_losses(judge_unknown([before], "12.0"), judge_unknown(after, "12.0"))
     assert all(problem.next_step for problem in found)
     return [f"{problem.place}: {problem.cause}" for problem in found]
 
@@ -305,3 +304,28 @@ def test_a_library_that_became_unreadable_is_a_loss() -> None:
 def test_an_entry_of_no_known_kind_is_named_and_counts_for_nothing() -> None:
     row = judge_library(Library("x", (Container(".nv_fatbin", 0, (Entry("other", "120", "none", 5, 5),)),)), "12.0")
     assert (row.architectures, row.size, row.usable, row.coverage) == (("other_120",), 5, 0, MISSING)
+
+
+# --- libraries that nobody wrote a policy for, and what is known of them elsewhere
+
+
+def test_what_is_known_excuses_a_library_for_its_reason() -> None:
+    known = [rule(MISSING, "lib/fa3.so", reason="for Hopper alone")]
+    audit = judge_unknown([library("x/lib/fa3.so", "90a"), library("x/lib/torch.so", "120")], "12.0", known)
+    assert audit.passed
+    assert [row.reason for row in audit.libraries] == ["for Hopper alone", ""]
+
+
+def test_what_is_known_demands_nothing() -> None:
+    known = [rule(NATIVE, "lib/torch.so", "lib/gone.so")]
+    assert judge_unknown([library("lib/torch.so", "90+ptx90")], "12.0", known).passed
+
+
+def test_what_is_known_of_others_excuses_nothing_else() -> None:
+    known = [rule(MISSING, "lib/fa3.so", reason="for Hopper alone"), rule(NATIVE, "lib/torch.so")]
+    audit = judge_unknown([library("lib/torch.so", "90"), library("lib/fa3.so", "90a")], "12.0", known)
+    assert [problem.place for problem in audit.problems] == ["lib/torch.so"]
+
+
+def test_nothing_excuses_what_cannot_be_read() -> None:
+    assert not judge_unknown([BROKEN], "12.0", [rule(MISSING, "*", reason="whatever")]).passed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.audit.judge import judge
+from scripts.audit.judge import judge, judge_unknown
 from scripts.audit.library import Library
 from scripts.matrix import AuditRule
 from scripts.model import Coverage
@@ -22,7 +22,8 @@ RULES = [
 def shown(
     capsys: pytest.CaptureFixture[str], *libraries: Library, rules: list[AuditRule] | None = None, subject: str = "it"
 ) -> list[str]:
-    show_audit(judge(libraries, "12.0", rules), subject, RTX)
+    audit = judge_unknown(libraries, "12.0") if rules is None else judge(libraries, "12.0", rules)
+    show_audit(audit, subject, RTX)
     return capsys.readouterr().out.splitlines()
 
 
