@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scripts.console import note
@@ -26,7 +26,8 @@ class Project:
     @classmethod
     def open(cls, root: Path) -> Project:
         """Read the checkout's configuration and the site's. Raises ConfigError with every mistake."""
-        return cls(load_matrix(root), Site.from_environment(), Workspace(root))
+        site = Site.from_environment()
+        return cls(replace(load_matrix(root), compression=site.compression), site, Workspace(root))
 
 
 def open_engine(project: Project) -> Engine:

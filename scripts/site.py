@@ -16,6 +16,7 @@ from pathlib import Path
 from scripts.errors import ConfigError
 
 ENGINES = ("auto", "host", "embedded")
+COMPRESSIONS = ("zstd", "gzip")
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,12 @@ class Site:
     mirrors: tuple[str, ...]
     wheels: tuple[Path, ...]
     cache: Path
+    compression: str = COMPRESSIONS[0]
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Site:
         """Read the variables. Raises ConfigError for a value that cannot be meant, or a name that nothing reads."""
-        known = {f"HALLMARK_{name}" for name in ("ENGINE", "REGISTRY", "MIRRORS", "WHEELS")}
+        known = {f"HALLMARK_{name}" for name in ("COMPRESSION", "ENGINE", "REGISTRY", "MIRRORS", "WHEELS")}
         unknown = sorted(name for name in environment if name.startswith("HALLMARK_") and name not in known)
         if unknown:
             raise ConfigError(
@@ -40,6 +42,10 @@ class Site:
         engine = environment.get("HALLMARK_ENGINE") or "auto"
         if engine not in ENGINES:
             raise ConfigError(f"HALLMARK_ENGINE={engine}", "environment", f"one of: {', '.join(ENGINES)}")
+        compression = environment.get("HALLMARK_COMPRESSION") or COMPRESSIONS[0]
+        if compression not in COMPRESSIONS:
+            found = f"HALLMARK_COMPRESSION={compression}"
+            raise ConfigError(found, "environment", f"one of: {', '.join(COMPRESSIONS)}")
         folders = tuple(Path(item) for item in environment.get("HALLMARK_WHEELS", "").split(os.pathsep) if item)
         for folder in folders:
             if not folder.is_dir():
@@ -51,6 +57,7 @@ class Site:
             mirrors=tuple(item.rstrip("/") for item in environment.get("HALLMARK_MIRRORS", "").split() if item),
             wheels=folders,
             cache=Path(cache) / "hallmark",
+            compression=compression,
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from scripts.build.buildx import OUTPUT, make_arguments, make_labels
+from scripts.build.buildx import make_arguments, make_labels, make_output
 from scripts.build.steps import Step
 from scripts.workspace import Workspace
 
@@ -31,5 +31,5 @@ def _target(step: Step, workspace: Workspace) -> dict[str, object]:
         "labels": make_labels(step, None),
         "network": "none",
         "attest": ["type=provenance,disabled=true", "type=sbom,disabled=true"],
-        "output": [f"{OUTPUT},dest={folder}/layout"],
+        "output": [f"{make_output(step)},dest={folder}/layout"],
     }

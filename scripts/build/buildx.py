@@ -18,8 +18,6 @@ from scripts.engine import Engine
 from scripts.engine.images import BUILD_ID_LABEL
 from scripts.errors import BuildFailed, Undecided
 
-# zstd halves the time of an export and saves a seventh of the bytes; engines have read it since Docker 23.
-OUTPUT = "type=oci,tar=false,rewrite-timestamp=true,compression=zstd,force-compression=true"
 _BUSY = re.compile(r"ref \S+ locked\b.*unavailable")
 _FULL = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
 _TAIL = 25
@@ -38,7 +36,7 @@ def make_command(step: Step, inputs: Inputs, parent: Layout | None, destination:
         command += ["--label", f"{key}={value}"]
     if not cached:
         command.append("--no-cache")
-    return [*command, "--output", f"{OUTPUT},dest={destination}", str(inputs.context)]
+    return [*command, "--output", f"{make_output(step)},dest={destination}", str(inputs.context)]
 
 
 def run_build(engine: Engine, command: Sequence[str], log: Path, update: Update) -> None:
@@ -66,6 +64,15 @@ def _answers(engine: Engine) -> bool:
     except (DockerException, requests.RequestException):
         return False
     return True
+
+
+def make_output(step: Step) -> str:
+    """How a build is exported, without where to.
+
+    zstd halves the time of an export and saves a seventh of the bytes, and engines have read it since Docker 23; gzip
+    is for a registry that does not take it.
+    """
+    return f"type=oci,tar=false,rewrite-timestamp=true,compression={step.compression},force-compression=true"
 
 
 def make_arguments(step: Step) -> dict[str, str]:

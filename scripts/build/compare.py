@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import tarfile
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 from zstandard import ZstdDecompressor
 
@@ -51,7 +52,7 @@ def _compare_layers(left: Path, right: Path) -> Iterator[str]:
 
 def _read_entries(path: Path) -> dict[str, dict[str, Any]]:
     entries = {}
-    with path.open("rb") as blob, ZstdDecompressor().stream_reader(blob) as plain, _open(plain) as archive:
+    with path.open("rb") as blob, _decompress(blob) as plain, _open(plain) as archive:
         for member in archive:
             stream = archive.extractfile(member) if member.isreg() else None
             entries[member.name] = {
@@ -64,6 +65,12 @@ def _read_entries(path: Path) -> dict[str, dict[str, Any]]:
                 "content": hashlib.file_digest(stream, "sha256").hexdigest() if stream else "",  # type: ignore[arg-type]
             }
     return entries
+
+
+def _decompress(blob: BinaryIO) -> IO[bytes]:
+    start = blob.read(2)
+    blob.seek(0)
+    return gzip.open(blob) if start == b"\x1f\x8b" else ZstdDecompressor().stream_reader(blob)  # type: ignore[return-value]
 
 
 def _open(stream: IO[bytes]) -> tarfile.TarFile:

@@ -39,6 +39,7 @@ class Step:
     build_id: str = field(default="", compare=False)
     arguments: str = ""
     slim: str = ""
+    compression: str = "zstd"
 
     @property
     def inputs(self) -> tuple[LockedFile, ...]:
@@ -79,7 +80,10 @@ def is_executable(path: Path) -> bool:
 
 def _image_step(matrix: Matrix, image: Image, parent: Step | None) -> Step:
     lock = read_slot(matrix.root, image_slot(matrix, image))
-    return _identify(image.name, image, parent, lock, (), {"org.opencontainers.image.version": image.version})
+    labels = {"org.opencontainers.image.version": image.version}
+    return _identify(
+        Step(image.name, image, parent, lock.files, (), lock.epoch, labels, compression=matrix.compression)
+    )
 
 
 def _cell_step(matrix: Matrix, planned: PlannedCell, parent: Step | None, uv: tuple[LockedFile, ...]) -> Step:
@@ -87,7 +91,6 @@ def _cell_step(matrix: Matrix, planned: PlannedCell, parent: Step | None, uv: tu
     if recipe is None:
         raise ValueError(planned.gap)  # `require_buildable` comes first
     lock = _omit(read_slot(matrix.root, recipe_slot(matrix, planned.image, (cell.recipe, cell.line))), planned)
-    slim = cell.target.compute if matrix.slim and cell.recipe == "wheel" else ""
     labels = {
         "org.opencontainers.image.version": recipe.version,
         "org.opencontainers.image.revision": recipe.revision,
@@ -96,7 +99,20 @@ def _cell_step(matrix: Matrix, planned: PlannedCell, parent: Step | None, uv: tu
     }
     if cell.cuda:
         labels |= {"io.hallmark.cuda": cell.cuda.id, "io.hallmark.driver": cell.cuda.driver}
-    return _identify(cell.id, planned.image, parent, lock, uv, labels, shlex.join(recipe.arguments), slim)
+    return _identify(
+        Step(
+            name=cell.id,
+            image=planned.image,
+            parent=parent,
+            files=lock.files,
+            tools=uv,
+            epoch=lock.epoch,
+            labels=labels,
+            arguments=shlex.join(recipe.arguments),
+            slim=cell.target.compute if matrix.slim and cell.recipe == "wheel" else "",
+            compression=matrix.compression,
+        )
+    )
 
 
 def _omit(lock: Lock, planned: PlannedCell) -> Lock:
@@ -108,18 +124,11 @@ def _omit(lock: Lock, planned: PlannedCell) -> Lock:
     return replace(lock, files=tuple(file for file in lock.files if file.name not in omitted))
 
 
-def _identify(
-    name: str,
-    image: Image,
-    parent: Step | None,
-    lock: Lock,
-    tools: tuple[LockedFile, ...],
-    labels: dict[str, str],
-    arguments: str = "",
-    slim: str = "",
-) -> Step:
-    epoch = max(lock.epoch, parent.epoch if parent else 0)
-    labels = labels | {
+def _identify(step: Step) -> Step:
+    """The step with the labels that every image has, a time no earlier than its parent's, and its build id."""
+    image, parent = step.image, step.parent
+    epoch = max(step.epoch, parent.epoch if parent else 0)
+    labels = step.labels | {
         "org.opencontainers.image.title": image.name,
         "org.opencontainers.image.description": image.summary,
         "org.opencontainers.image.source": image.source,
@@ -127,10 +136,10 @@ def _identify(
     }
     identity = {
         "format": FORMAT,
-        "name": name,
-        "files": [[file.file, file.sha256] for file in lock.files],
-        "tools": [[file.file, file.sha256] for file in tools],
-        "installer": sha256_file(INSTALLER) if tools else None,
+        "name": step.name,
+        "files": [[file.file, file.sha256] for file in step.files],
+        "tools": [[file.file, file.sha256] for file in step.tools],
+        "installer": sha256_file(INSTALLER) if step.tools else None,
         "context": {
             path.relative_to(image.folder).as_posix(): [sha256_file(path), is_executable(path)]
             for path in list_context(image)
@@ -139,8 +148,10 @@ def _identify(
         "epoch": epoch,
         "parent": parent.build_id if parent else None,
     }
-    if arguments:
-        identity["arguments"] = arguments
-    if slim:
-        identity["slim"] = {"compute": slim, "version": SLIMMER}
-    return Step(name, image, parent, lock.files, tools, epoch, labels, content_id(identity), arguments, slim)
+    if step.arguments:
+        identity["arguments"] = step.arguments
+    if step.slim:
+        identity["slim"] = {"compute": step.slim, "version": SLIMMER}
+    if step.compression != Step.compression:
+        identity["compression"] = step.compression
+    return replace(step, epoch=epoch, labels=labels, build_id=content_id(identity))

@@ -121,7 +121,7 @@ class Tools:
 class Matrix:
     """Everything that `matrix.toml` and `images/*/image.toml` say.
 
-    `slim`: wheels for a GPU lose the GPU code that this GPU could never run.
+    `slim`: wheels for a GPU lose the GPU code that it could never run. The `compression` of layers is the site's word.
     """
 
     root: Path
@@ -133,3 +133,4 @@ class Matrix:
     tools: Tools
     images: Mapping[str, Image]
     slim: bool = True
+    compression: str = "zstd"

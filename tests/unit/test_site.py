@@ -36,6 +36,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     site = Site.from_environment(
         {
+            "HALLMARK_COMPRESSION": "gzip",
             "HALLMARK_ENGINE": "embedded",
             "HALLMARK_REGISTRY": "registry.example.com/team/",
             "HALLMARK_MIRRORS": "https://one.invalid/ \n http://two.invalid/x/",
@@ -44,6 +45,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         }
     )
     assert site.engine == "embedded"
+    assert site.compression == "gzip"
     assert site.registry == "registry.example.com/team"
     assert site.mirrors == ("https://one.invalid", "http://two.invalid/x")
     assert site.wheels == (tmp_path / "a", tmp_path / "b")
@@ -62,6 +64,7 @@ def test_an_empty_variable_is_as_good_as_none() -> None:
         ({"HALLMARK_REGISTERY": "x"}, "unknown variable HALLMARK_REGISTERY"),
         ({"HALLMARK_B": "", "HALLMARK_A": ""}, "unknown variable HALLMARK_A, HALLMARK_B"),
         ({"HALLMARK_ENGINE": "podman"}, "HALLMARK_ENGINE=podman\n  next: one of: auto, host, embedded"),
+        ({"HALLMARK_COMPRESSION": "xz"}, "HALLMARK_COMPRESSION=xz\n  next: one of: zstd, gzip"),
         ({"HALLMARK_WHEELS": "/no/such/folder"}, "HALLMARK_WHEELS: /no/such/folder is not a folder"),
     ],
 )

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,12 @@ INPUTS = Inputs(Path("/w/context"), Path("/w/inputs"), Path("/w/tools"))
 def make_step(name: str, parent: Step | None = None) -> Step:
     labels = {"org.opencontainers.image.title": name, "a": "with a space"}
     return Step(name, make_image(Path("/images") / name), parent, (), (), EPOCH, labels, name[0] * 64)
+
+
+def test_layers_are_compressed_as_the_site_says() -> None:
+    step = replace(make_step("base"), compression="gzip")
+    command = make_command(step, INPUTS, None, Path("/w/layout"), cached=True)
+    assert "compression=gzip" in command[command.index("--output") + 1]
 
 
 def test_the_command_of_an_image_without_a_parent_is_this() -> None:

@@ -330,3 +330,13 @@ def test_a_programs_arguments_are_quoted_and_change_the_id(gpu_root: Path) -> No
     write_again = (gpu_root / SERVE / "image.toml").read_text().replace('"--backend", "a b"', '"a b", "--backend"')
     write(gpu_root / SERVE / "image.toml", write_again)
     assert gpu_steps(gpu_root)[SERVE_GPU].build_id != after[SERVE_GPU].build_id, "their order counts"
+
+
+def test_the_sites_compression_goes_into_every_id_unless_it_is_the_usual_one(gpu_root: Path) -> None:
+    matrix = load_matrix(gpu_root)
+    plan = make_plan(matrix, Selection())
+    plan = [planned for planned in plan if planned.recipe]
+    usual = {step.name: step for step in make_steps(matrix, plan)}
+    gzip = {step.name: step for step in make_steps(dataclasses.replace(matrix, compression="gzip"), plan)}
+    assert {step.compression for step in gzip.values()} == {"gzip"}
+    assert all(usual[name].build_id != gzip[name].build_id for name in usual)
