@@ -49,8 +49,12 @@ def slim(root: Path, options: argparse.Namespace) -> int:
     target = find_gpu(load_matrix(root), options.target)
     codes = []
     for wheel in options.wheels:
-        with step(wheel.name, "slim"):
-            slimmed = slim_wheel(wheel, options.output, target.compute)
+        try:
+            with step(wheel.name, "slim"):
+                slimmed = slim_wheel(wheel, options.output, target.compute)
+        except OSError as error:
+            place = str(error.filename or wheel)
+            raise ConfigError(str(error.strerror), place, "give a wheel's path, and an --output to write to") from error
         report.show_slimmed(slimmed)
         codes.append(ExitCode.REJECTED if slimmed.refusal else ExitCode.ACCEPTED)
     return worst(codes)

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -318,3 +319,30 @@ def test_every_gpu_of_the_matrix_has_its_sessions(monkeypatch: pytest.MonkeyPatc
     assert "RTX 5090" in str(sessions["verify-5090"].__doc__)
     for arguments in spawned:
         make_parser().parse_args([*arguments, *(["--digest", DIGEST] if arguments[0] == "verify" else [])])
+
+
+# --- slim
+
+
+def test_a_wheel_that_is_not_there_is_a_mistake_of_usage(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["slim", str(tmp_path / "none.whl"), "--target", "5090"]) == ExitCode.USAGE
+    assert "none.whl: No such file or directory" in capsys.readouterr().err
+
+
+def test_what_is_no_wheel_is_not_slimmed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "a-1-py3-none-any.whl").write_text("no zip")
+    assert main(["slim", str(tmp_path / "a-1-py3-none-any.whl"), "--target", "5090"]) == ExitCode.INCONCLUSIVE
+    assert "not a sound wheel" in capsys.readouterr().err
+
+
+def test_a_wheel_under_a_closed_licence_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    wheel = tmp_path / "thing-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(
+            "thing-1.0.dist-info/METADATA", "Name: thing\nVersion: 1.0\nLicense: NVIDIA Proprietary Software\n"
+        )
+        archive.writestr("thing-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\n")
+        archive.writestr("thing-1.0.dist-info/RECORD", "")
+    assert main(["slim", str(wheel), "--target", "5090", "--output", str(tmp_path / "out")]) == ExitCode.REJECTED
+    assert "NVIDIA Proprietary Software" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
