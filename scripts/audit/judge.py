@@ -1,4 +1,4 @@
-"""From GPU code to a judgement: what one GPU makes of each library, and what a policy makes of that."""
+"""What a policy makes of the libraries, or what is a problem without one; and what a build made worse."""
 
 from __future__ import annotations
 
@@ -6,36 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
+from scripts.audit.coverage import LibraryAudit, judge_library, newest_driver
 from scripts.audit.library import Library
 from scripts.errors import Problem
-from scripts.gpucode import Container, Entry, jit_driver_floor, runs_on, toolkit_of_capability, toolkit_of_ptx
+from scripts.gpucode import toolkit_of_capability
 from scripts.matrix import AuditRule
 from scripts.model import Coverage
-
-UNKNOWN_DRIVER = "unknown"
-
-
-@dataclass(frozen=True)
-class LibraryAudit:
-    """What a GPU can do with one library.
-
-    `native`, `jit` and `missing` count containers (each holds one compilation unit's kernels) by what the GPU finds
-    there; `size` and `usable` are bytes of GPU code: all of it, and the part that this GPU would load. `jit_from` names
-    the PTX that would be compiled, `driver` the oldest Linux driver that compiles it.
-    """
-
-    path: str
-    coverage: Coverage
-    native: int
-    jit: int
-    missing: int
-    size: int
-    usable: int
-    architectures: tuple[str, ...]
-    jit_from: tuple[str, ...]
-    driver: str
-    fault: str
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,7 +29,7 @@ class Audit:
     @property
     def driver(self) -> str:
         """The oldest driver that compiles all PTX which has to be compiled; empty where none has to be."""
-        return _newest(library.driver for library in self.libraries)
+        return newest_driver(library.driver for library in self.libraries)
 
 
 def judge_unknown(libraries: Iterable[Library], compute: str, known: Sequence[AuditRule] = ()) -> Audit:
@@ -117,28 +93,6 @@ def _find_nothing(rows: Sequence[LibraryAudit]) -> list[Problem]:
     return [] if rows else [Problem(cause, "", "this is no build for a GPU: audit one that is")]
 
 
-def judge_library(library: Library, compute: str) -> LibraryAudit:
-    """What a GPU of this compute capability finds in one library."""
-    # What the device linker was given lies in the file beside what it made of it, and is never loaded itself.
-    containers = [container for container in library.containers if not container.relocatable]
-    found = [_usable(container, compute) for container in containers]
-    counts = {kind: sum(support == kind for support, _ in found) for kind in ("native", "jit", "none")}
-    compiled = [entry for support, entries in found if support == "jit" for entry in entries]
-    return LibraryAudit(
-        path=library.path,
-        coverage=_summarise(library, counts),
-        native=counts["native"],
-        jit=counts["jit"],
-        missing=counts["none"],
-        size=sum(entry.stored_size for container in containers for entry in container.entries),
-        usable=sum(entry.stored_size for _, entries in found for entry in entries),
-        architectures=tuple(sorted({_name(entry) for c in containers for entry in c.entries}, key=_order)),
-        jit_from=tuple(sorted({_name(entry) for entry in compiled}, key=_order)),
-        driver=_newest(map(_driver, compiled)),
-        fault=library.fault,
-    )
-
-
 def find_losses(before: Audit, after: Audit) -> list[Problem]:
     """What an image can do less than the wheels that went into it: each library must be there, and be as good."""
     problems = []
@@ -168,30 +122,6 @@ def _find_rule(path: str, rules: Sequence[AuditRule]) -> tuple[int | None, str]:
     return None, ""
 
 
-def _usable(container: Container, compute: str) -> tuple[str, tuple[Entry, ...]]:
-    """`native`, `jit` or `none`, and the entries that the driver would choose from."""
-    by_support: dict[str, list[Entry]] = {"native": [], "jit": []}
-    for entry in container.entries:
-        support = runs_on(entry.arch, entry.kind, compute)
-        if support != "none":
-            by_support[support].append(entry)
-    for kind in ("native", "jit"):
-        if by_support[kind]:
-            best = max(_capability(entry) for entry in by_support[kind])
-            return kind, tuple(entry for entry in by_support[kind] if _capability(entry) == best)
-    return "none", ()
-
-
-def _summarise(library: Library, counts: dict[str, int]) -> Coverage:
-    if library.fault:
-        return Coverage.UNREADABLE
-    if not counts["native"] and not counts["jit"]:
-        return Coverage.MISSING
-    if counts["none"]:
-        return Coverage.PARTLY
-    return Coverage.JIT if counts["jit"] else Coverage.NATIVE
-
-
 def _describe(row: LibraryAudit, compute: str, accepted: Coverage, *, with_rule: bool) -> Problem:
     has = ", ".join(row.architectures) or "nothing that is linked"
     if row.coverage is Coverage.UNREADABLE:
@@ -216,29 +146,3 @@ def _first(compute: str) -> str:
         return toolkit_of_capability(compute)
     except ValueError:
         return "of its time"
-
-
-def _driver(entry: Entry) -> str:
-    try:
-        return jit_driver_floor(toolkit_of_ptx(entry.ptx_version))
-    except ValueError:
-        return UNKNOWN_DRIVER
-
-
-def _newest(drivers: Iterable[str]) -> str:
-    """The newest of several driver versions; one that is unknown counts as newer than all."""
-    key = lambda version: [10**9] if version == UNKNOWN_DRIVER else [int(part) for part in version.split(".")]  # noqa: E731
-    return max(filter(None, drivers), key=key, default="")
-
-
-def _name(entry: Entry) -> str:
-    return {"sass": "sm_", "ptx": "compute_", "other": "other_"}[entry.kind] + entry.arch
-
-
-def _capability(entry: Entry) -> int:
-    return int(entry.arch.rstrip("af"))
-
-
-def _order(name: str) -> tuple[str, int, str]:
-    kind, _, arch = name.partition("_")
-    return kind, int(arch.rstrip("af")), arch

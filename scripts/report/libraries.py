@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from scripts.audit.judge import UNKNOWN_DRIVER, Audit
+from scripts.audit.coverage import UNKNOWN_DRIVER
+from scripts.audit.judge import Audit
 from scripts.console import out
 from scripts.files import format_size
 from scripts.model import Coverage, Target

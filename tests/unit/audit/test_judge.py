@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.audit.judge import Audit, find_losses, judge, judge_library, judge_unknown, matches
+from scripts.audit.coverage import judge_library
+from scripts.audit.judge import Audit, find_losses, judge, judge_unknown, matches
 from scripts.audit.library import Library, parse_library
 from scripts.gpucode import Entry
 from scripts.gpucode.fatbin import Container
