@@ -105,7 +105,7 @@ def _check_disk(step: Step, engine: Engine, cache: Cache, work: Path) -> None:
     """Raise Undecided before the build starts where the disk could not hold its results."""
     needed = DISK_FACTOR * estimate_unpacked(step, cache)
     for place in {work, engine.data_root}:
-        if free_bytes(place) < needed:
+        if free_bytes(place) < 2 * needed:  # what earlier builds left behind is of little use to this one
             engine.prune_build_cache()
         if (free := free_bytes(place)) < needed:
             raise Undecided(

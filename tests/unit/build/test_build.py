@@ -103,17 +103,20 @@ def begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, embedded: bool = T
 
 
 def test_a_build_with_room_begins_and_keeps_its_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    disk = Disk(NEEDED, 1, monkeypatch)
+    disk = Disk(2 * NEEDED, 1, monkeypatch)
     with pytest.raises(BegunError):
         begin(tmp_path, monkeypatch)
     assert disk.pruned == 0
 
 
-def test_the_cache_goes_where_the_build_needs_its_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    disk = Disk(NEEDED - 1, 1, monkeypatch)
+@pytest.mark.parametrize("free", [2 * NEEDED - 1, NEEDED - 1])
+def test_the_cache_goes_where_the_build_may_need_its_room(
+    free: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(free, 1, monkeypatch)
     with pytest.raises(BegunError):
         begin(tmp_path, monkeypatch)
-    assert disk.pruned == 1
+    assert disk.pruned
 
 
 def test_a_disk_too_small_even_then_is_undecided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
