@@ -17,7 +17,7 @@ from scripts.slim.wheel import VERSION as SLIMMER
 
 FORMAT = 1  # raised when the way in which inputs are laid out changes what comes out of the same inputs
 INSTALLER = Path(__file__).with_name("install-wheels")
-_NOT_CONTEXT = {"image.toml", "smoke.py", "README.md"}
+_NOT_CONTEXT = {"image.toml", "smoke.py", "README.md", "sizes.svg"}
 
 
 @dataclass(frozen=True)
