@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from scripts.audit.library import Library
-from scripts.gpucode import Container, Entry, jit_driver_floor, runs_on, toolkit_of_ptx
+from scripts.gpucode import Container, Entry, Support, find_usable, jit_driver_floor, toolkit_of_ptx
 from scripts.model import Coverage
 
 UNKNOWN_DRIVER = "unknown"
@@ -39,7 +39,7 @@ def judge_library(library: Library, compute: str) -> LibraryAudit:
     """What a GPU of this compute capability finds in one library."""
     # What the device linker was given lies in the file beside what it made of it, and is never loaded itself.
     containers = [container for container in library.containers if not container.relocatable]
-    found = [_usable(container, compute) for container in containers]
+    found = [_find_usable(container, compute) for container in containers]
     counts = {kind: sum(support == kind for support, _ in found) for kind in ("native", "jit", "none")}
     compiled = [entry for support, entries in found if support == "jit" for entry in entries]
     return LibraryAudit(
@@ -57,18 +57,9 @@ def judge_library(library: Library, compute: str) -> LibraryAudit:
     )
 
 
-def _usable(container: Container, compute: str) -> tuple[str, tuple[Entry, ...]]:
-    """`native`, `jit` or `none`, and the entries that the driver would choose from."""
-    by_support: dict[str, list[Entry]] = {"native": [], "jit": []}
-    for entry in container.entries:
-        support = runs_on(entry.arch, entry.kind, compute)
-        if support != "none":
-            by_support[support].append(entry)
-    for kind in ("native", "jit"):
-        if by_support[kind]:
-            best = max(_capability(entry) for entry in by_support[kind])
-            return kind, tuple(entry for entry in by_support[kind] if _capability(entry) == best)
-    return "none", ()
+def _find_usable(container: Container, compute: str) -> tuple[Support, list[Entry]]:
+    support, positions = find_usable(container.entries, compute)
+    return support, [container.entries[position] for position in positions]
 
 
 def _summarise(library: Library, counts: dict[str, int]) -> Coverage:
@@ -96,10 +87,6 @@ def newest_driver(drivers: Iterable[str]) -> str:
 
 def _name(entry: Entry) -> str:
     return {"sass": "sm_", "ptx": "compute_", "other": "other_"}[entry.kind] + entry.arch
-
-
-def _capability(entry: Entry) -> int:
-    return int(entry.arch.rstrip("af"))
 
 
 def _order(name: str) -> tuple[str, int, str]:

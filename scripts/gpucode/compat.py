@@ -7,9 +7,10 @@ rules are those for desktop and data-centre GPUs; NVIDIA promises nothing betwee
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Literal
 
-from scripts.gpucode.fatbin import Kind
+from scripts.gpucode.fatbin import Entry, Kind
 
 Support = Literal["native", "jit", "none"]
 
@@ -100,6 +101,26 @@ def runs_on(arch: str, kind: Kind, compute_capability: str) -> Support:
     if not fits:
         return "none"
     return "native" if kind == "sass" else "jit"
+
+
+def find_usable(entries: Sequence[Entry], compute_capability: str) -> tuple[Support, list[int]]:
+    """How a GPU runs a container, and the positions of the entries that its driver would choose among.
+
+    The driver takes machine code before PTX, and the newest that fits: the native entries of the highest architecture,
+    whatever their suffix, or else the PTX of the highest that it can compile, or none. Raises ValueError as `runs_on`.
+    """
+    support = [runs_on(entry.arch, entry.kind, compute_capability) for entry in entries]
+    kinds: tuple[Support, ...] = ("native", "jit")
+    for kind in kinds:
+        fitting = [position for position, how in enumerate(support) if how == kind]
+        if fitting:
+            best = max(_number(entries[position]) for position in fitting)
+            return kind, [position for position in fitting if _number(entries[position]) == best]
+    return "none", []
+
+
+def _number(entry: Entry) -> int:
+    return int(entry.arch.rstrip("af"))
 
 
 def _family(capability: tuple[int, int]) -> tuple[int, ...]:

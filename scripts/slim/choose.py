@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scripts.gpucode import Entry, runs_on
+from scripts.gpucode import Entry, find_usable
 
 
 def choose_entries(entries: Sequence[Entry], compute: str) -> list[int]:
@@ -18,16 +18,9 @@ def choose_entries(entries: Sequence[Entry], compute: str) -> list[int]:
 
     Raises ValueError for a `compute` that is not a compute capability.
     """
-    support = [runs_on(entry.arch, entry.kind, compute) for entry in entries]
-    native = [index for index, how in enumerate(support) if how == "native"]
-    jit = [index for index, how in enumerate(support) if how == "jit"]
-    best = max((_number(entries[index]) for index in native or jit), default=None)
-    kept = [index for index in native or jit if _number(entries[index]) == best] or _stub(entries)
-    return sorted({*kept, *(index for index, entry in enumerate(entries) if entry.kind == "other")})
-
-
-def _number(entry: Entry) -> int:
-    return int(entry.arch.rstrip("af"))
+    _, usable = find_usable(entries, compute)
+    others = (index for index, entry in enumerate(entries) if entry.kind == "other")
+    return sorted({*(usable or _stub(entries)), *others})
 
 
 def _stub(entries: Sequence[Entry]) -> list[int]:
