@@ -165,8 +165,6 @@ class CellRun:
 
     def _decide(self, candidate: Candidate, smoked: Sequence[Result], smoke_id: str = "") -> None:
         verdict, reasons = decide([*self.results, *smoked], required_checks(self.planned))
-        if any(not result.passed for result in self.results):  # what was not asked after a rejection is no reason
-            reasons = [reason for reason in reasons if not reason.endswith("no result")]
         self.report.verdict, self.report.exit_code = verdict, EXIT_CODES[verdict]
         record = "smoke.log" if smoked else "audit.json"
         self.report.problems = [Problem(reason, next_step=f"read {self.run_folder / record}") for reason in reasons]
