@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.errors import HallmarkError
-from scripts.lock.wheels import resolve_wheels
+from scripts.index import resolve_wheels
 from scripts.matrix import Platform
 from scripts.model import LockedFile
 from scripts.site import PipSettings, Site, read_apt_mirrors, read_pip_settings

@@ -1,4 +1,4 @@
-"""Resolving Debian packages: apt brings the signed indexes, and a closure over them gives the files."""
+"""Resolving Debian packages: apt brings the signed indexes, and apt's own solver says what an empty system needs."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import re
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from debian.deb822 import PkgRelation
 from debian.debian_support import Version
 
 from scripts.errors import ConfigError, Undecided
@@ -19,19 +19,50 @@ from scripts.model import LockedFile
 from scripts.site import read_apt_mirrors
 
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+_INSTALLED = re.compile(r"^Inst (\S+) \((\S+) ", re.MULTILINE)
 Stanza = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Archive:
-    """The newest stanza of each package, who provides each virtual name, and the newest index's time (seconds, UTC)."""
+    """The packages of some suites by name and version, the newest index's time (seconds, UTC), and apt's folder."""
 
-    packages: Mapping[str, Stanza]
-    providers: Mapping[str, Sequence[str]]
+    packages: Mapping[tuple[str, str], Stanza]
     epoch: int
+    folder: Path
+
+    def find_newest(self) -> dict[str, Stanza]:
+        """The newest stanza of each package."""
+        newest: dict[str, Stanza] = {}
+        for (name, version), stanza in self.packages.items():
+            if name not in newest or Version(newest[name]["Version"]) < Version(version):
+                newest[name] = stanza
+        return newest
+
+    def solve(self, requested: Iterable[str]) -> list[Stanza]:
+        """The requested packages, the essential and required ones, and all they depend on, by name.
+
+        It is what apt would install into a system without any package, so dpkg can configure it. Raises ConfigError
+        where apt finds no such set.
+        """
+        names = {name for name, stanza in self.find_newest().items() if _is_essential(stanza)} | set(requested)
+        command = ["apt-get", "install", "--simulate", "-q", *_options(self.folder), *sorted(names)]
+        run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+        if run.returncode != 0:
+            # On stdout it says which packages cannot be had together, below lines on what it is doing.
+            lines = [line for line in (run.stdout + run.stderr).splitlines() if not line.endswith("...")]
+            said = "\n".join(line for line in lines if line.strip())
+            raise ConfigError(said, "apt-get install", "correct the packages in image.toml, or add a suite")
+        chosen = sorted(_INSTALLED.findall(run.stdout))
+        lost = [name for name, version in chosen if (name, version) not in self.packages]
+        if lost or not chosen:
+            cause = f"apt would install what its lists do not have: {', '.join(lost) or 'nothing at all'}"
+            raise Undecided(cause, "apt-get install", "report this")
+        return [self.packages[item] for item in chosen]
 
 
-def read_archive(suites: Sequence[str]) -> Archive:
+@contextmanager
+def open_archive(suites: Sequence[str]) -> Iterator[Archive]:
     """The packages of these suites (amd64, main). apt fetches and verifies; raises Undecided where it cannot."""
     mirrors = read_apt_mirrors()
     with tempfile.TemporaryDirectory(prefix="hallmark-apt-") as name:
@@ -40,41 +71,10 @@ def read_archive(suites: Sequence[str]) -> Archive:
         lists = folder / "lists"
         stanzas = [s for path in sorted(lists.glob("*_Packages")) for s in _parse(path.read_text("utf-8"))]
         times = [_release_time(path.read_text("utf-8")) for path in lists.glob("*_InRelease")]
-    newest: dict[str, Stanza] = {}
-    for stanza in stanzas:
-        known = newest.get(stanza["Package"])
-        if known is None or Version(known["Version"]) < Version(stanza["Version"]):
-            newest[stanza["Package"]] = stanza
-    providers: dict[str, list[str]] = {}
-    for stanza_name in sorted(newest):
-        for provided in _relations(newest[stanza_name], "Provides"):
-            providers.setdefault(provided[0], []).append(stanza_name)
-    return Archive(newest, providers, max(times))
-
-
-def close_over(archive: Archive, requested: Iterable[str], with_essential: bool) -> list[Stanza]:
-    """The requested packages and all they depend on, by name. With `with_essential`: a system that dpkg can configure.
-
-    Raises ConfigError for a package that the suites do not have.
-    """
-    seeds = sorted(requested)
-    if with_essential:
-        seeds += sorted(name for name, stanza in archive.packages.items() if _is_essential(stanza))
-    chosen: dict[str, Stanza] = {}
-    queue = [(name, "image.toml") for name in seeds]
-    wanted = set(seeds)
-    while queue:
-        name, asked_by = queue.pop()
-        if name in chosen:
-            continue
-        if name not in archive.packages:
-            raise ConfigError(f"no package `{name}` in these suites", asked_by, "correct the name or add a suite")
-        chosen[name] = archive.packages[name]
-        wanted.add(name)
-        for relation in ("Pre-Depends", "Depends"):
-            for alternatives in _relations(chosen[name], relation):
-                queue.append((_choose(archive, alternatives, wanted), name))
-    return [chosen[name] for name in sorted(chosen)]
+        packages: dict[tuple[str, str], Stanza] = {}
+        for stanza in stanzas:  # a version that several suites have is taken from the first
+            packages.setdefault((stanza["Package"], stanza["Version"]), stanza)
+        yield Archive(packages, max(times), folder)
 
 
 def lock_stanza(stanza: Stanza) -> LockedFile:
@@ -104,26 +104,42 @@ def _mirror(mirrors: Mapping[str, str], suite: str) -> str:
 
 
 def _apt_update(folder: Path, sources: Sequence[str]) -> None:
-    (folder / "lists" / "partial").mkdir(parents=True)
+    for name in ("lists/partial", "cache/archives/partial", "preferences.d"):
+        (folder / name).mkdir(parents=True)
     (folder / "sources.list").write_text("\n".join(sources) + "\n")
+    (folder / "status").touch()
+    run = subprocess.run(
+        ["apt-get", "update", "-q", *_options(folder)], capture_output=True, text=True, check=False, timeout=600
+    )
+    if run.returncode != 0:
+        raise Undecided(run.stderr.strip() or run.stdout.strip(), "apt-get update", "check apt's sources and keyring")
+
+
+def _options(folder: Path) -> list[str]:
+    """apt in a folder of its own: a system without packages, these sources alone, and none of the host's preferences.
+
+    How the network is reached stays as the host has it configured.
+    """
     settings = {
         "Dir::Etc::sourcelist": f"{folder}/sources.list",
         "Dir::Etc::sourceparts": "/dev/null",
+        "Dir::Etc::preferences": "/dev/null",
+        "Dir::Etc::preferencesparts": f"{folder}/preferences.d",
+        "Dir::State": str(folder),
         "Dir::State::lists": f"{folder}/lists",
+        "Dir::State::status": f"{folder}/status",
         "Dir::Cache": f"{folder}/cache",
         "APT::Architecture": "amd64",
         "APT::Architectures": "amd64",
+        "APT::Default-Release": "",
+        "APT::Install-Recommends": "false",
+        "APT::Install-Suggests": "false",
         "APT::Sandbox::User": "root",
         "Acquire::GzipIndexes": "false",
         "Acquire::Languages": "none",
         "APT::Update::Error-Mode": "any",
     }
-    command = ["apt-get", "update", "-q"]
-    for key, value in settings.items():
-        command += ["-o", f"{key}={value}"]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
-    if run.returncode != 0:
-        raise Undecided(run.stderr.strip() or run.stdout.strip(), "apt-get update", "check apt's sources and keyring")
+    return [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
 
 
 def _parse(text: str) -> Iterable[Stanza]:
@@ -133,12 +149,6 @@ def _parse(text: str) -> Iterable[Stanza]:
             yield dict(line.split(": ", 1) for line in block.splitlines() if ": " in line and line[0] != " ")
 
 
-def _relations(stanza: Stanza, field: str) -> list[list[str]]:
-    """The names in a relationship field: one list of alternatives for each relationship."""
-    text = stanza.get(field, "")
-    return [[str(item["name"]) for item in either] for either in PkgRelation.parse_relations(text)] if text else []
-
-
 def _release_time(text: str) -> int:
     found = re.search(r"^Date: (.+)$", text, re.M)
     return int(email.utils.parsedate_to_datetime(found[1]).timestamp()) if found else 0
@@ -146,18 +156,3 @@ def _release_time(text: str) -> int:
 
 def _is_essential(stanza: Stanza) -> bool:
     return stanza.get("Essential") == "yes" or stanza.get("Priority") == "required"
-
-
-def _choose(archive: Archive, names: Sequence[str], wanted: set[str]) -> str:
-    """The alternative that is wanted anyway, else the first that exists, by itself or through a provider."""
-    for name in names:
-        if name in wanted:
-            return name
-        if provider := next((p for p in archive.providers.get(name, ()) if p in wanted), None):
-            return provider
-    for name in names:
-        if name in archive.packages:
-            return name
-        if archive.providers.get(name):
-            return archive.providers[name][0]
-    return names[0]

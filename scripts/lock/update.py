@@ -7,10 +7,11 @@ from pathlib import Path
 
 from scripts.console import step
 from scripts.errors import ConfigError
-from scripts.lock.debian import close_over, lock_stanza, read_archive
+from scripts.index import FoundWheel, resolve_wheels
+from scripts.lock.debian import lock_stanza, open_archive
 from scripts.lock.lockfile import Lock, read_lock, write_lock
 from scripts.lock.slots import RecipeKey, Slot, image_slot, recipe_slot, tools_slot
-from scripts.lock.wheels import FoundWheel, lock_wheels, resolve_wheels
+from scripts.lock.wheels import lock_wheels
 from scripts.matrix import Image, Matrix
 from scripts.model import LockedFile
 from scripts.site import PipSettings
@@ -23,12 +24,12 @@ def update_tools(matrix: Matrix, pip: PipSettings) -> bool:
         files: list[LockedFile] = []
         epoch = 0
         for suite, names in matrix.tools.packages.items():
-            archive = read_archive([suite])
-            missing = sorted(set(names) - set(archive.packages))
-            if missing:
-                raise ConfigError(f"no package {', '.join(missing)} in {suite}", "matrix.toml: [tools]")
-            files += [lock_stanza(archive.packages[name]) for name in sorted(names)]
-            epoch = max(epoch, archive.epoch)
+            with open_archive([suite]) as archive:
+                newest = archive.find_newest()
+                if missing := sorted(set(names) - set(newest)):
+                    raise ConfigError(f"no package {', '.join(missing)} in {suite}", "matrix.toml: [tools]")
+                files += [lock_stanza(newest[name]) for name in sorted(names)]
+                epoch = max(epoch, archive.epoch)
         found = resolve_wheels([f"uv=={matrix.tools.uv}"], (), matrix.platform, pip, with_dependencies=False)
         files += lock_wheels(found, ())
         return _store(matrix.root, slot, Lock(slot.config_id, max(epoch, _newest(found)), tuple(files)))
@@ -37,9 +38,8 @@ def update_tools(matrix: Matrix, pip: PipSettings) -> bool:
 def update_image(matrix: Matrix, image: Image) -> bool:
     """Lock the Debian packages of an image without cells: what it asks for, and a system that dpkg can configure."""
     slot = image_slot(matrix, image)
-    with step(image.name, "lock"):
-        archive = read_archive(matrix.platform.suites)
-        files = [lock_stanza(stanza) for stanza in close_over(archive, image.packages, with_essential=True)]
+    with step(image.name, "lock"), open_archive(matrix.platform.suites) as archive:
+        files = [lock_stanza(stanza) for stanza in archive.solve(image.packages)]
         return _store(matrix.root, slot, Lock(slot.config_id, archive.epoch, tuple(files)))
 
 

@@ -9,7 +9,7 @@ import pytest
 from scripts.errors import ConfigError
 from scripts.fetch import sources
 from scripts.fetch.sources import Sources, find_sources
-from scripts.lock.wheels import FoundWheel
+from scripts.index import FoundWheel
 from scripts.matrix import Platform
 from scripts.site import PipSettings, Site
 from tests.unit.builders import lock_bytes

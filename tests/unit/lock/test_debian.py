@@ -1,150 +1,111 @@
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from scripts.errors import ConfigError, Undecided
 from scripts.lock import debian
-from scripts.lock.debian import Archive, Stanza, close_over, lock_stanza, read_archive
+from scripts.lock.debian import Archive, lock_stanza, open_archive
 from tests.unit.builders import sha256, write
 
-# A small archive: name, version, and the fields that matter to a closure.
-SYSTEM = """\
+STANZAS = """\
 Package: dpkg
 Version: 1.21
 Essential: yes
-Pre-Depends: libc6 (>= 2.36), tar
 Description: a line
  Depends: not-a-field
-
-Package: libc6
-Version: 2.36-9
-Priority: optional
 
 Package: tar
 Version: 1.34
 Priority: required
-Depends: libc6
 
-Package: mawk
-Version: 1.3
-Provides: awk (= 1), old-awk
-Depends: libc6
+Package: tar
+Version: 1.35
+Priority: required
 
-Package: gawk
-Version: 5.2
-Provides: awk
-Depends: libc6, libreadline8
-
-Package: libreadline8
-Version: 8.2
-
-Package: base-files
-Version: 12.4
-Pre-Depends: awk
-
-Package: mail-user
-Version: 1
-Depends: postfix | mail-server, tool [amd64]
-
-Package: print-user
-Version: 1
-Depends: cups | lprng
-
-Package: cups
-Version: 2
-
-Package: lprng
-Version: 3
-
-Package: exim
-Version: 4
-Provides: mail-server
-
-Package: postfix
-Version: 3
-
-Package: tool
-Version: 1
-Depends: loop
-
-Package: loop
-Version: 1
-Depends: tool
-
-Package: broken
-Version: 1
-Depends: nowhere | nothing
+Package: libc6
+Version: 1:2.36-9
+Priority: optional
+"""
+SAID = """\
+Reading package lists...
+Inst libc6 (1:2.36-9 Debian:12.12/oldstable, Debian-Security:12/oldstable-security [amd64])
+Inst tar (1.35 Debian:12.12/oldstable [amd64])
+Inst dpkg (1.21 Debian:12.12/oldstable [amd64]) []
+Conf libc6 (1:2.36-9 Debian:12.12/oldstable [amd64])
+Conf tar (1.35 Debian:12.12/oldstable [amd64])
 """
 
 
-def index(text: str) -> Archive:
-    """An archive as `read_archive` would make it of one index."""
-    packages: dict[str, Stanza] = {}
-    providers: dict[str, list[str]] = {}
-    for stanza in debian._parse(text):
-        packages[stanza["Package"]] = stanza
-    for name in sorted(packages):
-        for [provided] in debian._relations(packages[name], "Provides"):
-            providers.setdefault(provided, []).append(name)
-    return Archive(packages, providers, 0)
+class Solver:
+    """Stands in for apt-get: says what it was made with, and keeps the command."""
+
+    def __init__(self, said: str = SAID, stderr: str = "") -> None:
+        self.said, self.stderr = said, stderr
+        self.command: list[str] = []
+
+    def __call__(self, command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        self.command = command
+        return subprocess.CompletedProcess(command, 100 if self.stderr else 0, self.said, self.stderr)
+
+    def solve(self, *requested: str) -> list[tuple[str, str]]:
+        packages = {(s["Package"], s["Version"]): s for s in debian._parse(STANZAS)}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(subprocess, "run", self)
+            found = Archive(packages, 0, Path("/apt")).solve(requested)
+        return [(stanza["Package"], stanza["Version"]) for stanza in found]
 
 
-def names(requested: Sequence[str], *, with_essential: bool = False, text: str = SYSTEM) -> list[str]:
-    return [stanza["Package"] for stanza in close_over(index(text), requested, with_essential)]
+def test_what_apt_would_install_is_what_is_locked_by_name() -> None:
+    assert Solver().solve("libc6") == [("dpkg", "1.21"), ("libc6", "1:2.36-9"), ("tar", "1.35")]
 
 
-def test_a_closure_holds_what_each_package_depends_on_sorted_by_name() -> None:
-    assert names(["dpkg"]) == ["dpkg", "libc6", "tar"]
-    assert names(["libc6"]) == ["libc6"]
-    assert names([]) == []
+def test_apt_is_asked_for_what_is_essential_and_required_as_well() -> None:
+    solver = Solver()
+    solver.solve("libc6")
+    assert solver.command[-3:] == ["dpkg", "libc6", "tar"]
+    assert "libc6" not in Solver().command
 
 
-def test_a_system_that_dpkg_can_configure_holds_the_essential_and_the_required() -> None:
-    assert names(["libreadline8"], with_essential=True) == ["dpkg", "libc6", "libreadline8", "tar"]
+def test_apt_solves_for_an_empty_system_without_the_hosts_sources_or_preferences() -> None:
+    solver = Solver()
+    solver.solve("libc6")
+    assert solver.command[:3] == ["apt-get", "install", "--simulate"]
+    for setting in (
+        "Dir::State::status=/apt/status",
+        "Dir::Etc::sourcelist=/apt/sources.list",
+        "Dir::Etc::sourceparts=/dev/null",
+        "Dir::Etc::preferences=/dev/null",
+        "Dir::State::lists=/apt/lists",
+        "APT::Install-Recommends=false",
+    ):
+        assert setting in solver.command
 
 
-def test_packages_may_depend_on_each_other() -> None:
-    assert names(["tool"]) == ["loop", "tool"]
+def test_what_apt_cannot_have_together_is_what_the_user_reads() -> None:
+    said = "Reading package lists...\nThe following packages have unmet dependencies:\n exim : Conflicts: postfix\n"
+    with pytest.raises(
+        ConfigError, match=r"apt-get install: The following[\s\S]*Conflicts: postfix\nE: held"
+    ) as caught:
+        Solver(said, "E: held broken packages\n").solve("exim")
+    assert "image.toml" in caught.value.problems[0].next_step
+    assert "Reading" not in str(caught.value)
 
 
-def test_the_first_alternative_is_taken() -> None:
-    assert names(["mail-user"]) == ["loop", "mail-user", "postfix", "tool"]
+@pytest.mark.parametrize("said", ["", "Inst tar (1.36 Debian:12 [amd64])\n", "Inst other (1 Debian:12 [amd64])\n"])
+def test_what_apts_own_lists_do_not_have_is_not_locked(said: str) -> None:
+    with pytest.raises(Undecided, match="what its lists do not have"):
+        Solver(said).solve("libc6")
 
 
-def test_an_alternative_that_is_wanted_anyway_is_taken_instead() -> None:
-    assert names(["print-user"]) == ["cups", "print-user"]
-    assert names(["lprng", "print-user"]) == ["lprng", "print-user"]
-    assert names(["exim", "mail-user"]) == ["exim", "loop", "mail-user", "tool"]
-
-
-def test_an_alternative_that_does_not_exist_is_passed_over() -> None:
-    without_postfix = SYSTEM.replace("Package: postfix", "Package: other")
-    assert names(["mail-user"], text=without_postfix) == ["exim", "loop", "mail-user", "tool"]
-
-
-def test_a_virtual_package_is_its_first_provider_by_name() -> None:
-    assert names(["base-files"]) == ["base-files", "gawk", "libc6", "libreadline8"]
-
-
-def test_a_provider_that_is_wanted_anyway_goes_first() -> None:
-    assert names(["base-files", "mawk"]) == ["base-files", "libc6", "mawk"]
-
-
-def test_the_order_of_what_is_asked_for_does_not_matter() -> None:
-    assert names(["mail-user", "exim", "base-files", "mawk"]) == names(["mawk", "base-files", "exim", "mail-user"])
-
-
-def test_an_unknown_package_is_a_mistake_in_the_image() -> None:
-    with pytest.raises(ConfigError, match=r"image\.toml: no package `libc7` in these suites"):
-        names(["libc7"])
-
-
-def test_a_dependency_that_no_suite_has_names_who_asked() -> None:
-    with pytest.raises(ConfigError, match=r"^broken: no package `nowhere`"):
-        names(["broken"])
+def test_the_newest_version_is_found_by_debians_own_order() -> None:
+    versions = ("1.9", "1.10", "1.10~rc1")
+    archive = Archive({("a", v): {"Package": "a", "Version": v} for v in versions}, 0, Path("/apt"))
+    assert archive.find_newest()["a"]["Version"] == "1.10"
 
 
 # --- reading suites
@@ -166,24 +127,24 @@ def serve_suites(monkeypatch: pytest.MonkeyPatch, suites: dict[str, tuple[str, s
     return given
 
 
-def test_the_newest_version_of_all_suites_wins_by_debians_own_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_version_of_all_suites_is_known_with_the_newest_indexs_time(monkeypatch: pytest.MonkeyPatch) -> None:
     early, late = "Sat, 01 Nov 2025 00:00:00 UTC", "Sun, 02 Nov 2025 00:00:00 UTC"
-    stable = "Package: a\nVersion: 1.9\n\nPackage: b\nVersion: 1.0\n\nPackage: c\nVersion: 1:1\n"
-    security = "Package: a\nVersion: 1.10\n\nPackage: b\nVersion: 1.0~rc1\n\nPackage: c\nVersion: 9\nProvides: v\n"
+    stable = "Package: a\nVersion: 1.9\n\nPackage: c\nVersion: 1:1\n"
+    security = "Package: a\nVersion: 1.10\n\nPackage: c\nVersion: 9\n"
     serve_suites(monkeypatch, {"stable": (late, stable), "stable-security": (early, security)})
-    archive = read_archive(["stable", "stable-security"])
-    assert {name: stanza["Version"] for name, stanza in archive.packages.items()} == {
-        "a": "1.10",
-        "b": "1.0",
-        "c": "1:1",
-    }
-    assert archive.providers == {}, "only the version that was chosen provides anything"
-    assert archive.epoch == 1762041600
+    with open_archive(["stable", "stable-security"]) as archive:
+        assert set(archive.packages) == {("a", "1.9"), ("a", "1.10"), ("c", "1:1"), ("c", "9")}
+        newest = {name: stanza["Version"] for name, stanza in archive.find_newest().items()}
+        assert newest == {"a": "1.10", "c": "1:1"}
+        assert archive.epoch == 1762041600
+        assert archive.folder.is_dir()
+    assert not archive.folder.exists()
 
 
 def test_each_suite_comes_from_the_sites_mirror_for_its_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     given = serve_suites(monkeypatch, {"any": ("Sat, 01 Nov 2025 00:00:00 UTC", "")})
-    read_archive(["stable", "next", "next-security"])
+    with open_archive(["stable", "next", "next-security"]):
+        pass
     assert [line.split("] ")[1] for line in given] == [
         "http://mirror.invalid/a stable main",
         "http://mirror.invalid/a next main",
@@ -196,7 +157,7 @@ def test_a_site_without_apt_sources_cannot_lock(monkeypatch: pytest.MonkeyPatch)
     serve_suites(monkeypatch, {})
     monkeypatch.setattr(debian, "read_apt_mirrors", lambda: {})
     with pytest.raises(Undecided, match="no source that could serve `stable`"):
-        read_archive(["stable"])
+        open_archive(["stable"]).__enter__()
 
 
 # --- what a lock says of a package

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from scripts.index import FoundWheel
 from scripts.lock import read_slot, recipe_slot, update
-from scripts.lock.wheels import FoundWheel
 from scripts.matrix import Matrix, load_matrix
 from scripts.model import LockedFile
 from scripts.site import PipSettings

@@ -1,0 +1,60 @@
+"""A wheel where the index has it: its size, and parts of it without the rest."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import requests
+from remotezip import RemoteZip, RemoteZipError
+
+from scripts.errors import Undecided
+from scripts.index.wheels import FoundWheel
+
+TIMEOUT_S = 60
+
+
+class NoRanges(Exception):
+    """Parts of a file cannot be had from where it is; all of it may be."""
+
+
+def ask_size(wheel: FoundWheel) -> int:
+    """The file's size in bytes: asked of whoever serves it. Raises Undecided where that cannot be told."""
+    if not wheel.url.startswith("http"):
+        return local_path(wheel.url).stat().st_size
+    try:
+        answer = requests.head(wheel.url, timeout=TIMEOUT_S, allow_redirects=True)
+        answer.raise_for_status()
+        return int(answer.headers["Content-Length"])
+    except (requests.RequestException, KeyError, ValueError) as error:
+        raise Undecided(
+            f"its size could not be asked for: {error}", wheel.file, "run the same command again"
+        ) from error
+
+
+@contextmanager
+def open_remote(url: str) -> Iterator[zipfile.ZipFile]:
+    """A wheel as an archive, of which only what is read moves over the network.
+
+    Nothing shows that the parts belong to the file that its SHA-256 names: they serve to look ahead. Raises NoRanges.
+    """
+    try:
+        with _open(url) as archive:
+            yield archive
+    except (RemoteZipError, zipfile.BadZipFile, OSError) as error:  # requests' own errors are OSErrors
+        raise NoRanges(str(error)) from error
+
+
+def _open(url: str) -> zipfile.ZipFile:
+    if not url.startswith("http"):
+        return zipfile.ZipFile(local_path(url))
+    archive: zipfile.ZipFile = RemoteZip(url, timeout=TIMEOUT_S, headers={"Accept-Encoding": "identity"})
+    return archive
+
+
+def local_path(url: str) -> Path:
+    """The path of a wheel that the solver found in a folder: a file:// address, or the path itself."""
+    return Path(unquote(urlsplit(url).path))
