@@ -36,10 +36,18 @@ class Target:
     def has_gpu(self) -> bool:
         return bool(self.compute)
 
+    @property
+    def architecture(self) -> str:
+        """The compute capability as compilers spell it, `sm120`; the target's id where it has none."""
+        return f"sm{self.compute.replace('.', '')}" if self.compute else self.id
+
 
 @dataclass(frozen=True)
 class Cell:
-    """One image for one CUDA line and target, obtained by one recipe: the unit that is built, judged and tagged."""
+    """One image for one CUDA line and target, obtained by one recipe: the unit that is judged and tagged.
+
+    What is built is its candidate: cells whose targets have one compute capability share it, byte for byte.
+    """
 
     image: str
     target: Target
@@ -49,11 +57,7 @@ class Cell:
     @property
     def variant(self) -> str:
         """The id without its image: `cu128-5090`, `cu128-5090-wheel`, `cpu`."""
-        parts = [self.cuda.slug] if self.cuda else []
-        parts.append(self.target.id)
-        if self.recipe != self.target.recipe:
-            parts.append(self.recipe)
-        return "-".join(parts)
+        return self._compose(self.target.id)
 
     @property
     def id(self) -> str:
@@ -61,9 +65,21 @@ class Cell:
         return f"{self.image}-{self.variant}"
 
     @property
+    def candidate(self) -> str:
+        """The id of what is built: `vllm-cu128-sm120`, `vllm-cu128-sm120-wheel`, `vllm-cpu`."""
+        return f"{self.image}-{self._compose(self.target.architecture)}"
+
+    @property
     def line(self) -> str:
         """The CUDA line's id, or `cpu`: the key of the cell's inputs under its recipe."""
         return self.cuda.id if self.cuda else "cpu"
+
+    def _compose(self, what_for: str) -> str:
+        parts = [self.cuda.slug] if self.cuda else []
+        parts.append(what_for)
+        if self.recipe != self.target.recipe:
+            parts.append(self.recipe)
+        return "-".join(parts)
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,7 @@ def _row(planned: PlannedCell) -> dict[str, Any]:
     cell = planned.cell
     return {
         "id": cell.id,
+        "candidate": cell.candidate,
         "image": cell.image,
         "cuda": cell.cuda.id if cell.cuda else None,
         "target": cell.target.id,

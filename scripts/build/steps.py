@@ -22,7 +22,7 @@ _NOT_CONTEXT = {"image.toml", "smoke.py", "README.md", "sizes.svg"}
 
 @dataclass(frozen=True)
 class Step:
-    """One image to build. `name` is a cell's id, or the image's own where it is built in no cells.
+    """One image to build. `name` is a candidate's, or the image's own where it is built in no cells.
 
     `arguments` are what its program is started with, quoted for a shell; `slim` is the compute capability that its
     wheels are cut down to, empty for wheels as they are.
@@ -57,7 +57,8 @@ def make_steps(matrix: Matrix, plan: Sequence[PlannedCell]) -> list[Step]:
             if image.name not in steps:
                 steps[image.name] = _image_step(matrix, image, parent)
             parent = steps[image.name]
-        steps[planned.cell.id] = _cell_step(matrix, planned, parent, uv)
+        if planned.cell.candidate not in steps:
+            steps[planned.cell.candidate] = _cell_step(matrix, planned, parent, uv)
     return list(steps.values())
 
 
@@ -94,14 +95,14 @@ def _cell_step(matrix: Matrix, planned: PlannedCell, parent: Step | None, uv: tu
     labels = {
         "org.opencontainers.image.version": recipe.version,
         "org.opencontainers.image.revision": recipe.revision,
-        "io.hallmark.cell": cell.id,
-        "io.hallmark.target": cell.target.name,
     }
+    if cell.target.has_gpu:
+        labels["io.hallmark.compute"] = cell.target.compute
     if cell.cuda:
         labels |= {"io.hallmark.cuda": cell.cuda.id, "io.hallmark.driver": cell.cuda.driver}
     return _identify(
         Step(
-            name=cell.id,
+            name=cell.candidate,
             image=planned.image,
             parent=parent,
             files=lock.files,
@@ -120,7 +121,8 @@ def _omit(lock: Lock, planned: PlannedCell) -> Lock:
     omitted = {name for rule in select_rules(planned.image.omissions, planned.cell) for name in rule.distributions}
     if unknown := omitted - {file.name for file in lock.files}:
         place = f"images/{planned.image.name}/image.toml: [[omit]]"
-        raise ConfigError(f"{planned.cell.id} has no distribution {', '.join(sorted(unknown))}", place, "correct it")
+        cause = f"{planned.cell.candidate} has no distribution {', '.join(sorted(unknown))}"
+        raise ConfigError(cause, place, "correct it")
     return replace(lock, files=tuple(file for file in lock.files if file.name not in omitted))
 
 

@@ -1,17 +1,22 @@
 """What is to be built: `matrix.toml` and `images/*/image.toml`, read into frozen types with every mistake at once."""
 
-from scripts.matrix.cells import make_cells, select_rules
+from scripts.matrix.cells import make_cells
 from scripts.matrix.load import load_matrix
-from scripts.matrix.types import AuditRule, Exclusion, Image, Matrix, Omission, Platform, Recipe, Smoke, Tools, Upstream
+from scripts.matrix.rules import AuditRule, Link, Omission, OtherCuda, Overlap, Scope, select_rules
+from scripts.matrix.types import Exclusion, Image, Matrix, Platform, Recipe, Smoke, Tools, Upstream
 
 __all__ = [
     "AuditRule",
     "Exclusion",
     "Image",
+    "Link",
     "Matrix",
     "Omission",
+    "OtherCuda",
+    "Overlap",
     "Platform",
     "Recipe",
+    "Scope",
     "Smoke",
     "Tools",
     "Upstream",

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections import defaultdict
 
 from scripts.errors import Problem
-from scripts.matrix.reader import find_repeated
-from scripts.matrix.types import AuditRule, Exclusion, Image, Matrix, Omission
+from scripts.matrix.rules import Scope
+from scripts.matrix.types import Exclusion, Image, Matrix
 from scripts.model import Cell
-
-Rule = TypeVar("Rule", AuditRule, Omission)
 
 
 def make_cells(matrix: Matrix) -> list[Cell]:
@@ -33,14 +30,38 @@ def find_idle_exclusions(matrix: Matrix) -> list[Problem]:
 
 
 def find_clashes(matrix: Matrix) -> list[Problem]:
-    """Ids that two cells share, or a cell and an image: steps, evidence and tags are known by them."""
-    names = [cell.id for cell in make_cells(matrix)] + [
-        image.name for image in matrix.images.values() if not image.cells
-    ]
+    """Names that two things share, be they cells, candidates or images: steps, evidence and tags are known by them."""
+    cells: defaultdict[str, list[Cell]] = defaultdict(list)
+    candidates: defaultdict[str, set[tuple[str, ...]]] = defaultdict(set)
+    for cell in make_cells(matrix):
+        cells[cell.id].append(cell)
+        candidates[cell.candidate].add((cell.image, cell.line, cell.target.compute, cell.recipe))
+    images = {image.name for image in matrix.images.values() if not image.cells}
+
+    def counts_twice(name: str) -> bool:
+        found = len(cells[name]) + len(candidates[name]) + (name in images)
+        # Where a target adds nothing to its candidate's name, one name says both: `vllm-cpu`.
+        same = found == 2 and bool(candidates[name]) and [cell.candidate for cell in cells[name]] == [name]
+        return found > 1 and not same
+
     return [
         Problem(f"two things would be called `{name}`", "matrix.toml", "rename a target, recipe or image")
-        for name in find_repeated(names)
+        for name in sorted({*cells, *candidates, *images})
+        if counts_twice(name)
     ]
+
+
+def find_mixed_recipes(matrix: Matrix) -> list[Problem]:
+    """Targets of one compute capability that leave different recipes unsaid: their candidates have one name."""
+    first: dict[str, str] = {}
+    problems = []
+    for target in matrix.targets.values():
+        other = matrix.targets[first.setdefault(target.compute, target.id)]
+        if target.recipe != other.recipe:
+            cause = f"its recipe is `{target.recipe}`, and that of `{other.id}`, which shares its builds, is "
+            place = f"matrix.toml: [targets.{target.id}.recipe]"
+            problems.append(Problem(f"{cause}`{other.recipe}`", place, "give both the same"))
+    return problems
 
 
 def find_idle_recipes(matrix: Matrix) -> list[Problem]:
@@ -65,41 +86,42 @@ def _product(matrix: Matrix) -> list[Cell]:
     ]
 
 
-def select_rules(rules: Sequence[Rule], cell: Cell) -> list[Rule]:
-    """Those of an image's rules that apply to one of its cells, in their order."""
-    return [rule for rule in rules if _covers(rule, cell)]
-
-
 def find_idle_rules(matrix: Matrix) -> list[Problem]:
-    """Rules of images that apply to no cell: a misspelt target would otherwise demand nothing in silence."""
+    """Rules of images that apply to no cell: a misspelt scope would otherwise demand nothing in silence."""
     cells = make_cells(matrix)
-    rules: list[tuple[Image, str, int, AuditRule | Omission]] = []
-    for image in matrix.images.values():
-        rules += [(image, "audit", number, rule) for number, rule in enumerate(image.audit, 1)]
-        rules += [(image, "omit", number, rule) for number, rule in enumerate(image.omissions, 1)]
     return [
         Problem(
             "applies to no cell of this image",
             f"images/{image.name}/image.toml: [{key}.{number}]",
             "correct its fields",
         )
-        for image, key, number, rule in rules
+        for image in matrix.images.values()
+        for key, number, scope in _scopes(image)
         if not any(
-            cell.image == image.name and _covers(rule, cell) and (cell.target.has_gpu or key == "omit")
+            cell.image == image.name and scope.covers(cell) and (cell.target.has_gpu or key != "audit")
             for cell in cells
         )
     ]
 
 
+def _scopes(image: Image) -> list[tuple[str, int, Scope]]:
+    """Every rule of an image as its key, its number under that key, and its scope."""
+    scopes = {
+        "audit": [rule.scope for rule in image.audit],
+        "omit": [rule.scope for rule in image.omissions],
+        "overlap": [rule.scope for rule in image.overlaps],
+        "other-cuda": [rule.scope for rule in image.other_cuda],
+        "link": [rule.scope for rule in image.links],
+    }
+    return [(key, number, scope) for key, found in scopes.items() for number, scope in enumerate(found, 1)]
+
+
 def _matches(exclusion: Exclusion, cell: Cell) -> bool:
-    return exclusion.image in ("", cell.image) and _covers(exclusion, cell)
-
-
-def _covers(narrowed: Exclusion | AuditRule | Omission, cell: Cell) -> bool:
     return (
-        narrowed.cuda in ("", cell.line)
-        and narrowed.target in ("", cell.target.id)
-        and narrowed.recipe in ("", cell.recipe)
+        exclusion.image in ("", cell.image)
+        and exclusion.cuda in ("", cell.line)
+        and exclusion.target in ("", cell.target.id)
+        and exclusion.recipe in ("", cell.recipe)
     )
 
 

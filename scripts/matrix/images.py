@@ -9,9 +9,9 @@ from pathlib import Path
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from scripts.errors import ConfigError, Problem
+from scripts.matrix.read_rules import read_audit_rule, read_link, read_omission, read_other_cuda, read_overlap
 from scripts.matrix.reader import Table, parse_toml
-from scripts.matrix.types import AuditRule, Image, Omission, Recipe, Smoke, Upstream
-from scripts.model import Coverage
+from scripts.matrix.types import Image, Recipe, Smoke, Upstream
 
 NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")  # what a tag and a repository allow
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -52,8 +52,11 @@ def _image(folder: Path, table: Table, cuda: Collection[str], recipes: tuple[str
         packages=table.strings("packages", ()),
         recipes=dict(_recipes(table.table("recipe"), cuda, recipes)),
         smoke=_smoke(table.table("smoke")) if "smoke" in table else None,
-        audit=tuple(map(_audit_rule, table.tables("audit"))),
-        omissions=tuple(map(_omission, table.tables("omit"))),
+        audit=tuple(map(read_audit_rule, table.tables("audit"))),
+        omissions=tuple(map(read_omission, table.tables("omit"))),
+        overlaps=tuple(map(read_overlap, table.tables("overlap"))),
+        other_cuda=tuple(map(read_other_cuda, table.tables("other-cuda"))),
+        links=tuple(map(read_link, table.tables("link"))),
     )
     table.finish()
     if not cells and (image.recipes or image.smoke):
@@ -115,37 +118,6 @@ def _smoke(table: Table) -> Smoke:
             table.note("must be more than 0", key)
     table.finish()
     return smoke
-
-
-def _audit_rule(table: Table) -> AuditRule:
-    grades = [grade for grade in Coverage if grade is not Coverage.UNREADABLE]
-    accept = table.string("accept")
-    if accept and accept not in grades:
-        table.note(f"`{accept}` is not a grade", "accept", f"one of: {', '.join(grades)}")
-    rule = AuditRule(
-        accept=Coverage(accept) if accept in grades else Coverage.NATIVE,
-        libraries=table.strings("libraries"),
-        reason=table.string("reason", None if "reason" in table else ""),  # there and empty is a mistake
-        cuda=table.string("cuda", ""),
-        target=table.string("target", ""),
-        recipe=table.string("recipe", ""),
-    )
-    if rule.accept is not Coverage.NATIVE and "reason" not in table:
-        table.note("missing key `reason`: what is not native is accepted for one")
-    table.finish()
-    return rule
-
-
-def _omission(table: Table) -> Omission:
-    omission = Omission(
-        distributions=table.strings("distributions"),
-        reason=table.string("reason"),
-        cuda=table.string("cuda", ""),
-        target=table.string("target", ""),
-        recipe=table.string("recipe", ""),
-    )
-    table.finish()
-    return omission
 
 
 def _named(table: Table, key: str) -> str:

@@ -6,7 +6,13 @@ import re
 from pathlib import Path
 
 from scripts.errors import ConfigError, Problem
-from scripts.matrix.cells import find_clashes, find_idle_exclusions, find_idle_recipes, find_idle_rules
+from scripts.matrix.cells import (
+    find_clashes,
+    find_idle_exclusions,
+    find_idle_recipes,
+    find_idle_rules,
+    find_mixed_recipes,
+)
 from scripts.matrix.images import NAME, load_images
 from scripts.matrix.reader import Table, parse_toml
 from scripts.matrix.types import Exclusion, Matrix, Platform, Tools
@@ -123,7 +129,8 @@ def _references(matrix: Matrix, found: list[Problem]) -> list[Problem]:
             problems.append(Problem(f"a cycle of parents: {' → '.join(chain)}", place, "let one of them stand alone"))
     # Which cells exist is unknown while anything is broken: its mistake would be reported a second time, as another.
     if not problems and not found and matrix.images and matrix.recipes:
-        problems += find_idle_exclusions(matrix) + find_clashes(matrix)
+        # Under different recipes unsaid, candidates clash for that reason alone.
+        problems += find_idle_exclusions(matrix) + (find_mixed_recipes(matrix) or find_clashes(matrix))
         problems += find_idle_recipes(matrix) + find_idle_rules(matrix)
     return problems
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scripts.model import Coverage, CudaLine, Target
+from scripts.matrix.rules import AuditRule, Link, Omission, OtherCuda, Overlap
+from scripts.model import CudaLine, Target
 
 
 @dataclass(frozen=True)
@@ -45,32 +46,6 @@ class Smoke:
 
 
 @dataclass(frozen=True)
-class AuditRule:
-    """Libraries by patterns over the end of their paths, the least coverage accepted of them, and why.
-
-    `cuda`, `target` and `recipe` narrow it to some cells; an empty field matches everything.
-    """
-
-    accept: Coverage
-    libraries: tuple[str, ...]
-    reason: str = ""
-    cuda: str = ""
-    target: str = ""
-    recipe: str = ""
-
-
-@dataclass(frozen=True)
-class Omission:
-    """Distributions that are locked and yet left out of some cells' images, and why; the fields narrow it to these."""
-
-    distributions: tuple[str, ...]
-    reason: str
-    cuda: str = ""
-    target: str = ""
-    recipe: str = ""
-
-
-@dataclass(frozen=True)
 class Image:
     """One folder of `images/`. `cells` is false for an image that others stand on and that is never tagged."""
 
@@ -87,6 +62,9 @@ class Image:
     smoke: Smoke | None = None
     audit: tuple[AuditRule, ...] = ()
     omissions: tuple[Omission, ...] = ()
+    overlaps: tuple[Overlap, ...] = ()
+    other_cuda: tuple[OtherCuda, ...] = ()
+    links: tuple[Link, ...] = ()
 
 
 @dataclass(frozen=True)

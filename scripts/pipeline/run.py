@@ -43,7 +43,7 @@ def run_cells(
         if failed.is_set() and not options.keep_going:
             cause = "not begun, because another cell failed before"
             return CellReport(planned.cell.id, problems=[Problem(cause, "", "mend that one, or give --keep-going")])
-        report = CellRun(builder, planned, steps[planned.cell.id], options.digest).take(last)
+        report = CellRun(builder, planned, steps[planned.cell.candidate], options.digest).take(last)
         if report.exit_code in _FAILURES:
             failed.set()
         return report

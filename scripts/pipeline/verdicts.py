@@ -19,7 +19,7 @@ from scripts.verdict import decide
 def read_verdicts(project: Project, plan: Sequence[PlannedCell]) -> list[CellVerdict]:
     """The verdict on each cell's current build, from its evidence; without any, inconclusive."""
     steps = {step.name: step for step in make_steps(project.matrix, [planned for planned in plan if not planned.gap])}
-    return [_read_verdict(project, planned, steps.get(planned.cell.id)) for planned in plan]
+    return [_read_verdict(project, planned, steps.get(planned.cell.candidate)) for planned in plan]
 
 
 def required_smoke(planned: PlannedCell) -> Smoke:

@@ -19,6 +19,7 @@ def show_plan(cells: Sequence[PlannedCell]) -> None:
     rows = [
         [
             planned.cell.id,
+            planned.cell.candidate,
             planned.cell.image,
             planned.cell.cuda.id if planned.cell.cuda else "–",
             planned.cell.target.name,
@@ -28,7 +29,7 @@ def show_plan(cells: Sequence[PlannedCell]) -> None:
         ]
         for planned in cells
     ]
-    print_table(["cell", "image", "CUDA", "target", "recipe", "version", "status"], rows)
+    print_table(["cell", "candidate", "image", "CUDA", "target", "recipe", "version", "status"], rows)
     gaps = [planned for planned in cells if planned.gap]
     out.print(f"{len(cells)} cells, {len(cells) - len(gaps)} ready")
 

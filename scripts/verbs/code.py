@@ -28,7 +28,8 @@ def audit(root: Path, options: argparse.Namespace) -> int:
     matrix = load_matrix(root)
     target = find_gpu(matrix, options.target)
     policies = _policies(matrix, options.policy, target) if options.policy else []
-    known = [rule for image in matrix.images.values() for rule in image.audit if rule.target in ("", target.id)]
+    rules = [rule for image in matrix.images.values() for rule in image.audit]
+    known = [rule for rule in rules if rule.scope.compute in ("", target.compute)]
     codes = []
     for text in options.subjects:
         subject = read_subject(text, None if options.remote else find_running(Project.open(root)))

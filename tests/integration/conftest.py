@@ -95,9 +95,9 @@ def sandbox(checkout: Project, engine: Engine, tmp_path_factory: pytest.TempPath
         project = Project.open(root)
         _share_base(checkout, project, engine)
         yield project
-        cells = {planned.cell.id for planned in make_plan(project.matrix)}
-        for image in engine.client.images.list(all=True, filters={"label": "io.hallmark.cell"}):
-            if image.labels["io.hallmark.cell"] in cells:
+        images = {planned.image.name for planned in make_plan(project.matrix)}
+        for image in engine.client.images.list(all=True, filters={"label": "io.hallmark.build-id"}):
+            if image.labels["org.opencontainers.image.title"] in images:
                 engine.client.images.remove(str(image.id), force=True)
 
 

@@ -8,6 +8,7 @@ import pytest
 from scripts.model import Cell, CudaLine, Outcome, Result, Target, Verdict
 
 RTX = Target("5090", "RTX 5090", "source", compute="12.0", driver="570", memory=32)
+H200 = Target("h200", "H200", "source", compute="9.0", driver="535", memory=141)
 CPU = Target("cpu", "any processor", "wheel")
 CUDA = CudaLine("12.8", "12.8.1", "570.124.06")
 
@@ -25,6 +26,22 @@ CUDA = CudaLine("12.8", "12.8.1", "570.124.06")
 def test_an_id_says_what_the_default_recipe_leaves_unsaid(cell: Cell, expected: str) -> None:
     assert cell.id == expected
     assert f"{cell.image}-{cell.variant}" == expected
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        (Cell("vllm", RTX, CUDA, "source"), "vllm-cu128-sm120"),
+        (Cell("vllm", RTX, CUDA, "wheel"), "vllm-cu128-sm120-wheel"),
+        (Cell("vllm", H200, CudaLine("13.0", "13.0.2", "580"), "wheel"), "vllm-cu130-sm90-wheel"),
+        (Cell("vllm", CPU, None, "wheel"), "vllm-cpu"),
+        (Cell("pytorch", CPU, None, "source"), "pytorch-cpu-source"),
+    ],
+)
+def test_a_candidate_is_for_a_compute_capability_and_names_no_target(cell: Cell, expected: str) -> None:
+    assert cell.candidate == expected
+    other = dataclasses.replace(cell.target, name="another", memory=1)
+    assert dataclasses.replace(cell, target=other).candidate == expected
 
 
 def test_a_cell_without_cuda_is_of_the_line_cpu() -> None:

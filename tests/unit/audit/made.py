@@ -34,5 +34,5 @@ def library(path: str, *containers: str, **fields: Any) -> Library:
     return Library(path, tuple(container(text, **fields) for text in containers))
 
 
-def rule(accept: Coverage, *patterns: str, **fields: str) -> AuditRule:
+def rule(accept: Coverage, *patterns: str, **fields: Any) -> AuditRule:
     return AuditRule(accept, patterns, **fields)

@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from scripts.audit.evidence import identify_audit, read_audit, render_audit, summarise, write_audit
 from scripts.audit.judge import Audit, judge, judge_unknown
 from scripts.audit.library import Library
+from scripts.matrix import Scope
 from scripts.model import Coverage, Outcome, Verdict
 from scripts.verdict import decide
 from tests.unit.audit.made import library, rule
@@ -127,7 +128,7 @@ def test_evidence_for_another_question_is_none(other: str, tmp_path: Path) -> No
 
 
 def test_another_wording_of_the_reason_or_name_is_the_same_question() -> None:
-    assert identify_audit(DIGEST, RTX, [rule(Coverage.JIT, "*.so", reason="tiny", target="5090")]) == ID
+    assert identify_audit(DIGEST, RTX, [rule(Coverage.JIT, "*.so", reason="tiny", scope=Scope(compute="12.0"))]) == ID
     assert identify_audit(DIGEST, dataclasses.replace(RTX, name="another", driver="999"), RULES) == ID
 
 

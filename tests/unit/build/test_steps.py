@@ -17,6 +17,7 @@ from scripts.plan import Selection, make_plan
 from tests.unit.builders import BASE, EPOCH, edit, lock_bytes, write, write_locked_project, write_locks
 
 SERVE, BASE_FOLDER = "images/serve", "images/base"
+SERVE_GPU = "serve-cu128-sm120-wheel"
 BASE_LOCK, SERVE_LOCK = f"{BASE_FOLDER}/lock/debian.toml", f"{SERVE}/lock/wheel-cpu.toml"
 
 
@@ -82,6 +83,7 @@ def test_which_cells_are_built_together_makes_no_difference(root: Path) -> None:
         (f"{SERVE}/image.toml", "memory_gib = 2", "memory_gib = 3"),
         ("matrix.toml", 'reason = "proves nothing"', 'reason = "another"'),
         ("matrix.toml", 'driver = "570.124.06"', 'driver = "571"'),
+        ("matrix.toml", 'name = "any x86-64 processor"', 'name = "a processor"'),
         ("images/train/Dockerfile", "FROM parent", "FROM parent\nRUN true"),
     ],
 )
@@ -100,7 +102,6 @@ def test_what_does_not_go_into_a_build_leaves_its_id(file: str, old: str, new: s
         (f"{SERVE}/image.toml", 'revision = "v1.2.0"', 'revision = "v1.2.0-1"'),
         (f"{SERVE}/image.toml", 'summary = "A server"', 'summary = "The server"'),
         (f"{SERVE}/image.toml", 'licenses = "Apache-2.0"', 'licenses = "MIT"'),
-        ("matrix.toml", 'name = "any x86-64 processor"', 'name = "a processor"'),
     ],
 )
 def test_what_goes_into_a_build_changes_its_id_and_not_its_parents(file: str, old: str, new: str, root: Path) -> None:
@@ -185,12 +186,28 @@ def test_labels_say_what_an_image_is_and_is_for(root: Path) -> None:
     edit(root / SERVE / "image.toml", "[recipe.wheel.cpu]", '[recipe.wheel."12.8"]')
     edit(root / SERVE / "image.toml", "[[recipe.wheel.cpu.upstream]]", '[[recipe.wheel."12.8".upstream]]')
     write_locks(root, load_matrix(root))
-    labels = steps_of(root, "serve-cu128-5090-wheel")["serve-cu128-5090-wheel"].labels
-    assert labels["io.hallmark.cell"] == "serve-cu128-5090-wheel"
+    labels = steps_of(root, "serve-cu128-5090-wheel")[SERVE_GPU].labels
     assert (labels["io.hallmark.cuda"], labels["io.hallmark.driver"]) == ("12.8", "570.124.06")
-    assert labels["io.hallmark.target"] == "NVIDIA GeForce RTX 5090"
+    assert labels["io.hallmark.compute"] == "12.0"
     assert labels["org.opencontainers.image.version"] == "1.2.0"
-    assert "io.hallmark.cuda" not in steps_of(root, "train-cpu")["train-cpu"].labels
+    labels = steps_of(root, "train-cpu")["train-cpu"].labels
+    assert not {"io.hallmark.cuda", "io.hallmark.compute"} & set(labels)
+
+
+def test_targets_of_one_compute_capability_share_a_step_in_which_neither_is_named(root: Path) -> None:
+    before = steps_of(root)
+    pro = 'pro = { name = "RTX PRO", compute = "12.0", driver = "570", memory = 96, recipe = "source" }'
+    edit(root / "matrix.toml", "cpu = {", f"{pro}\ncpu = {{")
+    edit(root / SERVE / "image.toml", "[recipe.wheel.cpu]", '[recipe.wheel."12.8"]')
+    edit(root / SERVE / "image.toml", "[[recipe.wheel.cpu.upstream]]", '[[recipe.wheel."12.8".upstream]]')
+    write_locks(root, load_matrix(root))
+    both = steps_of(root, "serve-cu128-*-wheel")
+    assert list(both) == ["base", SERVE_GPU]
+    for cell in ("serve-cu128-5090-wheel", "serve-cu128-pro-wheel"):
+        alone = steps_of(root, cell)[SERVE_GPU]
+        assert alone.build_id == both[SERVE_GPU].build_id
+        assert not {"5090", "pro"} & set("-".join((alone.name, *alone.labels.values())).split("-"))
+    assert steps_of(root, "train-cpu")["train-cpu"].build_id == before["train-cpu"].build_id
 
 
 @pytest.mark.parametrize("place", ["matrix.lock", BASE_LOCK, SERVE_LOCK])
@@ -225,7 +242,6 @@ def test_every_wheel_of_the_tools_is_an_input_and_no_package(root: Path) -> None
 
 # --- wheels for a GPU: what is left out, cut down, or given to the program
 
-SERVE_GPU = "serve-cu128-5090-wheel"
 SERVE_GPU_LOCK = f"{SERVE}/lock/wheel-cu128.toml"
 OMIT = '[[omit]]\ndistributions = ["big"]\nreason = "not needed"\n'
 
@@ -261,7 +277,7 @@ def append(root: Path, text: str) -> None:
 def test_upstreams_wheels_for_a_gpu_are_cut_down_to_it_and_nothing_else_is(gpu_root: Path) -> None:
     assert {name: step.slim for name, step in gpu_steps(gpu_root).items()} == {
         "base": "",
-        "serve-cu128-5090": "",
+        "serve-cu128-sm120": "",
         SERVE_GPU: "12.0",
         "train-cpu": "",
     }
@@ -279,12 +295,13 @@ def test_whether_and_how_wheels_are_cut_down_changes_the_id(gpu_root: Path, monk
     assert changed(whole, gpu_steps(gpu_root, slim=False)) == []
     slim = gpu_steps(gpu_root)
     edit(gpu_root / "matrix.toml", 'compute = "12.0"', 'compute = "12.1"')
-    assert changed(slim, gpu_steps(gpu_root)) == [SERVE_GPU], "another GPU"
+    assert SERVE_GPU not in (steps := gpu_steps(gpu_root))
+    assert steps["serve-cu128-sm121-wheel"].build_id != slim[SERVE_GPU].build_id, "another GPU"
 
 
 def test_the_matrix_can_leave_wheels_whole(gpu_root: Path) -> None:
     edit(gpu_root / "matrix.toml", "version = 1\n", "version = 1\nslim = false\n")
-    assert steps_of(gpu_root, SERVE_GPU)[SERVE_GPU].slim == ""
+    assert steps_of(gpu_root, "serve-cu128-5090-wheel")[SERVE_GPU].slim == ""
 
 
 def test_what_is_omitted_is_no_input_and_changes_the_id(gpu_root: Path) -> None:
@@ -293,7 +310,7 @@ def test_what_is_omitted_is_no_input_and_changes_the_id(gpu_root: Path) -> None:
     after = gpu_steps(gpu_root)
     assert "big" in [file.name for file in before[SERVE_GPU].files]
     assert "big" not in [file.name for file in after[SERVE_GPU].inputs]
-    assert "big" in [file.name for file in after["serve-cu128-5090"].files], "the rule is about the other recipe"
+    assert "big" in [file.name for file in after["serve-cu128-sm120"].files], "the rule is about the other recipe"
     assert [name for name in after if after[name].build_id != before[name].build_id] == [SERVE_GPU]
 
 
@@ -306,7 +323,7 @@ def test_the_lock_does_not_depend_on_what_is_omitted(gpu_root: Path) -> None:
 
 def test_an_omission_of_what_is_not_there_is_refused(gpu_root: Path) -> None:
     append(gpu_root, OMIT.replace('"big"', '"big", "bgi", "abc"'))
-    with pytest.raises(ConfigError, match="serve-cu128-5090 has no distribution abc, bgi") as caught:
+    with pytest.raises(ConfigError, match="serve-cu128-sm120 has no distribution abc, bgi") as caught:
         gpu_steps(gpu_root)
     assert caught.value.problems[0].place == "images/serve/image.toml: [[omit]]"
 

@@ -1,4 +1,4 @@
-"""What an image's own file says of GPU code: audit rules, omissions, arguments, and which cells each is about."""
+"""What an image's own file says: audit rules, omissions, arguments, and which cells each is about."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from scripts.errors import ConfigError
-from scripts.matrix import AuditRule, Matrix, Omission, load_matrix, make_cells, select_rules
-from scripts.model import Cell, Coverage
+from scripts.matrix import AuditRule, Omission, Scope, load_matrix
+from scripts.model import Coverage
 from tests.unit.builders import REPOSITORY_ROOT, edit, write_project
 
 SERVE_TOML = "images/serve/image.toml"
@@ -34,10 +34,6 @@ def problems_of(root: Path) -> list[str]:
     return [" ".join(str(problem).split()) for problem in caught.value.problems]
 
 
-def cells_of(matrix: Matrix) -> dict[str, Cell]:
-    return {cell.id: cell for cell in make_cells(matrix)}
-
-
 # --- what was written is what is read
 
 
@@ -47,13 +43,13 @@ def test_an_image_without_rules_has_none(root: Path) -> None:
 
 
 def test_rules_are_read_in_their_order(root: Path) -> None:
-    append(root, NATIVE + MISSING + 'cuda = "12.8"\ntarget = "5090"\nrecipe = "wheel"\n' + OMIT + 'cuda = "13.0"\n')
+    append(root, NATIVE + MISSING + 'cuda = "12.8"\ncompute = "12.0"\nrecipe = "wheel"\n' + OMIT + 'cuda = "13.0"\n')
     image = load_matrix(root).images["serve"]
     assert image.audit == (
         AuditRule(Coverage.NATIVE, ("a.so", "b/*.so")),
-        AuditRule(Coverage.MISSING, ("c.so",), "not called", "12.8", "5090", "wheel"),
+        AuditRule(Coverage.MISSING, ("c.so",), "not called", Scope("12.8", "12.0", "wheel")),
     )
-    assert image.omissions == (Omission(("big-thing",), "not needed", "13.0"),)
+    assert image.omissions == (Omission(("big-thing",), "not needed", Scope("13.0")),)
 
 
 @pytest.mark.parametrize("grade", ["native", "jit", "partly missing", "missing"])
@@ -141,7 +137,7 @@ def test_slim_is_true_or_false(root: Path) -> None:
     assert any("matrix.toml: [slim]: expected true or false" in problem for problem in problems_of(root))
 
 
-@pytest.mark.parametrize("line", ['cuda = "12.7"', 'target = "5091"', 'recipe = "weel"'])
+@pytest.mark.parametrize("line", ['cuda = "12.7"', 'compute = "12.1"', 'recipe = "weel"'])
 @pytest.mark.parametrize(("text", "place"), [(NATIVE, "audit.1"), (OMIT, "omit.1")])
 def test_a_rule_that_applies_to_no_cell_is_reported(line: str, text: str, place: str, root: Path) -> None:
     append(root, f"{text}{line}\n")
@@ -155,17 +151,10 @@ def test_fields_that_no_cell_has_together_are_reported(root: Path) -> None:
     assert len(problems_of(root)) == 1
 
 
-@pytest.mark.parametrize("line", ['target = "cpu"', 'cuda = "cpu"'])
+@pytest.mark.parametrize("line", ['compute = "cpu"', 'cuda = "cpu"'])
 def test_a_rule_about_gpu_code_for_the_cpu_is_reported(line: str, root: Path) -> None:
     append(root, f"{NATIVE}{line}\n")
     assert "applies to no cell" in problems_of(root)[0]
-
-
-def test_an_omission_can_be_for_the_cpu_alone(root: Path) -> None:
-    append(root, OMIT + 'target = "cpu"\n')
-    matrix = load_matrix(root)
-    chosen = {name for name, cell in cells_of(matrix).items() if select_rules(matrix.images["serve"].omissions, cell)}
-    assert chosen == {"serve-cpu", "train-cpu"}, "of cells, whatever their image"
 
 
 def test_an_image_that_is_in_no_cells_has_no_rules(root: Path) -> None:
@@ -175,34 +164,6 @@ def test_an_image_that_is_in_no_cells_has_no_rules(root: Path) -> None:
 
 
 def test_an_idle_rule_is_not_reported_while_the_cells_are_unknown(root: Path) -> None:
-    append(root, NATIVE + 'target = "5091"\n')
+    append(root, NATIVE + 'compute = "12.1"\n')
     edit(root / SERVE_TOML, 'parent = "base"', 'parent = "bass"')
     assert len(problems_of(root)) == 1
-
-
-# --- which cells a rule is about
-
-
-@pytest.mark.parametrize(
-    ("fields", "cells"),
-    [
-        ("", {"serve-cu128-5090", "serve-cu128-5090-wheel", "serve-cu130-5090-wheel", "serve-cpu"}),
-        ('cuda = "13.0"\n', {"serve-cu130-5090-wheel"}),
-        ('recipe = "source"\n', {"serve-cu128-5090"}),
-        ('target = "5090"\ncuda = "12.8"\n', {"serve-cu128-5090", "serve-cu128-5090-wheel"}),
-        ('target = "5090"\ncuda = "12.8"\nrecipe = "wheel"\n', {"serve-cu128-5090-wheel"}),
-    ],
-)
-def test_fields_narrow_a_rule(fields: str, cells: set[str], root: Path) -> None:
-    matrix = load_matrix(append(root, NATIVE + fields))
-    rules = matrix.images["serve"].audit
-    found = {name for name, cell in cells_of(matrix).items() if name.startswith("serve") and select_rules(rules, cell)}
-    assert found == cells
-
-
-def test_rules_that_apply_keep_their_order(root: Path) -> None:
-    matrix = load_matrix(append(root, MISSING + 'cuda = "13.0"\n' + NATIVE + MISSING.replace("c.so", "d.so")))
-    image, cells = matrix.images["serve"], cells_of(matrix)
-    libraries = [rule.libraries for rule in select_rules(image.audit, cells["serve-cu128-5090"])]
-    assert libraries == [("a.so", "b/*.so"), ("d.so",)]
-    assert len(select_rules(image.audit, cells["serve-cu130-5090-wheel"])) == 3

@@ -188,6 +188,51 @@ def test_two_cells_of_one_id_are_refused(root: Path) -> None:
     assert any("two things would be called `serve-cu128-5090-wheel`" in problem for problem in found), found
 
 
+PRO = 'pro = { name = "RTX PRO", compute = "12.0", driver = "570", memory = 96, recipe = "source" }'
+
+
+def test_targets_of_one_compute_capability_share_their_candidates(root: Path) -> None:
+    edit(root / "matrix.toml", "cpu = {", f"{PRO}\ncpu = {{")
+    cells = make_cells(load_matrix(root))
+    assert {cell.candidate for cell in cells if cell.target.id == "pro"} == {
+        cell.candidate for cell in cells if cell.target.id == "5090"
+    }
+
+
+def test_targets_that_share_candidates_leave_the_same_recipe_unsaid(root: Path) -> None:
+    edit(root / "matrix.toml", "cpu = {", PRO.replace('"source"', '"wheel"') + "\ncpu = {")
+    assert problems_of(root) == [
+        "matrix.toml: [targets.pro.recipe]: its recipe is `wheel`, and that of `5090`, which shares its builds, is "
+        "`source` next: give both the same"
+    ]
+
+
+def test_a_cell_that_is_called_as_another_ones_candidate_is_refused(root: Path) -> None:
+    other = PRO.replace("pro =", "sm120 =").replace('"12.0"', '"9.0"')
+    edit(root / "matrix.toml", "cpu = {", f"{other}\ncpu = {{")
+    found = problems_of(root)
+    assert any("two things would be called `serve-cu128-sm120`" in problem for problem in found), found
+
+
+def test_a_cell_may_be_called_as_its_own_candidate(root: Path) -> None:
+    edit(root / "matrix.toml", "cpu = {", PRO.replace("pro =", "sm120 =") + "\ncpu = {")
+    assert "serve-cu128-sm120" in [cell.id for cell in make_cells(load_matrix(root))]
+
+
+def test_an_image_that_is_called_as_a_candidate_is_refused(root: Path) -> None:
+    write(root / "images/serve-cu128-sm120/image.toml", BASE)
+    assert [problem.split(" next")[0] for problem in problems_of(root)] == [
+        "matrix.toml: two things would be called `serve-cu128-sm120`"
+    ]
+
+
+def test_every_cell_of_one_gpu_is_there_for_the_other_of_its_compute_capability() -> None:
+    cells = make_cells(load_matrix(REPOSITORY_ROOT))
+    for one, other in (("5090", "pro6000"), ("h200", "h100")):
+        found = [[(c.image, c.line, c.recipe) for c in cells if c.target.id == name] for name in (one, other)]
+        assert found[0] == found[1] != []
+
+
 def test_an_image_that_is_called_as_a_cell_is_refused(root: Path) -> None:
     write(root / "images/serve-cpu/image.toml", BASE)
     assert [problem.split(" next")[0] for problem in problems_of(root)] == [

@@ -25,9 +25,17 @@ from tests.unit.builders import edit
 from tests.unit.pipeline.lab import FAILED, RTX_5090, UNDECIDED, Lab
 
 CELL = "serve-cu128-5090-wheel"
+CANDIDATE = "serve-cu128-sm120-wheel"
 TAG = "hallmark/serve:1.2.0-cu128-5090-wheel"
 IMAGE_TOML = "images/serve/image.toml"
-EVERYTHING = ["audit wheels", "build base", f"slim {CELL}", f"build {CELL}", f"audit {CELL}", f"smoke {CELL}"]
+EVERYTHING = [
+    "audit wheels",
+    "build base",
+    f"slim {CANDIDATE}",
+    f"build {CANDIDATE}",
+    f"audit {CANDIDATE}",
+    f"smoke {CELL}",
+]
 UNFIT = [library("lib/x.so", "90", "90")]
 ACCEPT_MISSING = 'accept = "missing"\nreason = "not called"'
 
@@ -168,7 +176,7 @@ def test_other_rules_audit_again_and_build_nothing(lab: Lab) -> None:
     lab.run(CELL)
     edit(lab.root / IMAGE_TOML, 'libraries = ["lib/*.so"]', 'libraries = ["lib/x.so"]')
     report = lab.run(CELL)[CELL]
-    assert lab.ran == ["audit wheels", f"audit {CELL}"]
+    assert lab.ran == ["audit wheels", f"audit {CANDIDATE}"]
     assert (report.audit, report.exit_code, report.tag) == ("1 native", ExitCode.ACCEPTED, TAG)
 
 
@@ -206,7 +214,7 @@ def test_a_damaged_audit_is_asked_for_again(text: str, lab: Lab) -> None:
     lab.run(CELL)
     (lab.folder(CELL) / "audit.json").write_text(text)
     assert lab.run(CELL)[CELL].exit_code is ExitCode.ACCEPTED
-    assert lab.ran == ["audit wheels", f"audit {CELL}"]
+    assert lab.ran == ["audit wheels", f"audit {CANDIDATE}"]
 
 
 def test_an_image_that_was_rebuilt_otherwise_is_not_audited_under_the_first_ones_digest(
@@ -216,7 +224,7 @@ def test_an_image_that_was_rebuilt_otherwise_is_not_audited_under_the_first_ones
     build = lab._build
 
     def build_otherwise(step: Step, engine: Any, cache: Cache, workspace: Workspace) -> Layout:
-        if step.name == CELL:
+        if step.name == CANDIDATE:
             step = dataclasses.replace(step, name=f"{step.name} ")
         return build(step, engine, cache, workspace)
 
@@ -338,6 +346,7 @@ def test_a_smoke_script_cannot_speak_for_the_audit(lab: Lab) -> None:
 # --- several cells
 
 BOTH = (CELL, "train-cu128-5090-wheel")
+BUILDS = (CANDIDATE, "train-cu128-sm120-wheel")
 
 
 def begun(lab: Lab) -> set[str]:
@@ -358,9 +367,9 @@ def test_after_a_rejection_nothing_more_is_begun_unless_it_is_to_keep_going(lab:
 
 
 def test_after_a_failed_build_nothing_more_is_begun(lab: Lab) -> None:
-    lab.builds[CELL] = BuildFailed("no rule")
+    lab.builds[CANDIDATE] = BuildFailed("no rule")
     reports = lab.run(*BOTH, options=Options(keep_going=False))
-    assert reports[CELL].exit_code is ExitCode.BUILD_FAILED and BOTH[1] not in begun(lab)
+    assert reports[CELL].exit_code is ExitCode.BUILD_FAILED and BUILDS[1] not in begun(lab)
     assert reports[BOTH[1]].exit_code is ExitCode.INCONCLUSIVE
 
 
@@ -368,7 +377,7 @@ def test_what_could_not_be_decided_stops_nothing(lab: Lab) -> None:
     lab.gpus = []
     reports = lab.run(*BOTH, options=Options(keep_going=False))
     assert {report.smoke for report in reports.values()} == {"no GPU for it"}
-    assert begun(lab) >= set(BOTH)
+    assert begun(lab) >= set(BUILDS)
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 8])
