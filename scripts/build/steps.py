@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from scripts.errors import ConfigError
 from scripts.files import content_id, sha256_file
-from scripts.lock import Lock, image_slot, read_slot, recipe_slot, tools_slot
-from scripts.matrix import Image, Matrix, select_rules
+from scripts.lock import image_slot, read_slot, recipe_slot, tools_slot
+from scripts.lock.gates import select_files
+from scripts.matrix import Image, Matrix
 from scripts.model import LockedFile
 from scripts.plan import PlannedCell
 from scripts.slim.wheel import VERSION as SLIMMER
@@ -91,7 +91,7 @@ def _cell_step(matrix: Matrix, planned: PlannedCell, parent: Step | None, uv: tu
     cell, recipe = planned.cell, planned.recipe
     if recipe is None:
         raise ValueError(planned.gap)  # `require_buildable` comes first
-    lock = _omit(read_slot(matrix.root, recipe_slot(matrix, planned.image, (cell.recipe, cell.line))), planned)
+    lock = read_slot(matrix.root, recipe_slot(matrix, planned.image, (cell.recipe, cell.line)))
     labels = {
         "org.opencontainers.image.version": recipe.version,
         "org.opencontainers.image.revision": recipe.revision,
@@ -105,7 +105,7 @@ def _cell_step(matrix: Matrix, planned: PlannedCell, parent: Step | None, uv: tu
             name=cell.candidate,
             image=planned.image,
             parent=parent,
-            files=lock.files,
+            files=select_files(planned.image, cell, lock.files),
             tools=uv,
             epoch=lock.epoch,
             labels=labels,
@@ -114,16 +114,6 @@ def _cell_step(matrix: Matrix, planned: PlannedCell, parent: Step | None, uv: tu
             compression=matrix.compression,
         )
     )
-
-
-def _omit(lock: Lock, planned: PlannedCell) -> Lock:
-    """The lock without what image.toml leaves out of this cell. Raises ConfigError for a name that it does not have."""
-    omitted = {name for rule in select_rules(planned.image.omissions, planned.cell) for name in rule.distributions}
-    if unknown := omitted - {file.name for file in lock.files}:
-        place = f"images/{planned.image.name}/image.toml: [[omit]]"
-        cause = f"{planned.cell.candidate} has no distribution {', '.join(sorted(unknown))}"
-        raise ConfigError(cause, place, "correct it")
-    return replace(lock, files=tuple(file for file in lock.files if file.name not in omitted))
 
 
 def _identify(step: Step) -> Step:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,7 +45,7 @@ def open_remote(url: str) -> Iterator[zipfile.ZipFile]:
     try:
         with _open(url) as archive:
             yield archive
-    except (RemoteZipError, zipfile.BadZipFile, OSError) as error:  # requests' own errors are OSErrors
+    except (RemoteZipError, zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:  # requests' are OSErrors
         raise NoRanges(str(error)) from error
 
 

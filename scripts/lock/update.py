@@ -9,12 +9,14 @@ from scripts.console import step
 from scripts.errors import ConfigError
 from scripts.index import FoundWheel, resolve_wheels
 from scripts.lock.debian import lock_stanza, open_archive
+from scripts.lock.gates import find_problems, needed_files
 from scripts.lock.lockfile import Lock, read_lock, write_lock
+from scripts.lock.records import collect_records
 from scripts.lock.slots import RecipeKey, Slot, image_slot, recipe_slot, tools_slot
 from scripts.lock.wheels import lock_wheels
 from scripts.matrix import Image, Matrix
 from scripts.model import LockedFile
-from scripts.site import PipSettings
+from scripts.site import PipSettings, Site
 
 
 def update_tools(matrix: Matrix, pip: PipSettings) -> bool:
@@ -43,12 +45,21 @@ def update_image(matrix: Matrix, image: Image) -> bool:
         return _store(matrix.root, slot, Lock(slot.config_id, archive.epoch, tuple(files)))
 
 
-def update_recipe(matrix: Matrix, image: Image, key: RecipeKey, pip: PipSettings, upstream: Sequence[Path]) -> bool:
-    """Lock the wheels of a recipe; `upstream` are folders that hold the wheels of no index."""
+def update_recipe(
+    matrix: Matrix, image: Image, key: RecipeKey, pip: PipSettings, site: Site, upstream: Sequence[Path]
+) -> bool:
+    """Lock the wheels of a recipe; `upstream` are folders that hold the wheels of no index.
+
+    Raises ConfigError for a set in which two distributions write one path, or that has two majors of CUDA in it.
+    """
     slot, recipe = recipe_slot(matrix, image, key), image.recipes[key]
     with step(f"{image.name} {' '.join(key)}", "lock"):
         found = resolve_wheels(recipe.requirements, recipe.absent, matrix.platform, pip, upstream)
         files = tuple(lock_wheels(found, recipe.upstream))
+        urls = {wheel.file: wheel.url for wheel in found}
+        records = collect_records(needed_files(matrix, image, key, files), urls, site, matrix.platform)
+        if problems := find_problems(matrix, image, key, files, records):
+            raise ConfigError(problems)
         return _store(matrix.root, slot, Lock(slot.config_id, _newest(found), files))
 
 
