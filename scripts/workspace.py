@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.console import note
+from scripts.locks import hold
 
 
 @dataclass(frozen=True)
@@ -52,12 +51,6 @@ class Workspace:
     @contextmanager
     def claim(self) -> Iterator[None]:
         """Hold the workspace for this process; another one waits. What an interrupted one left half-way goes first."""
-        self.folder.mkdir(exist_ok=True)
-        with (self.folder / "lock").open("w") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                note("waiting for another run in this checkout to end …")
-                fcntl.flock(stream, fcntl.LOCK_EX)
+        with hold(self.folder / "lock", "another run in this checkout"):
             shutil.rmtree(self.work, ignore_errors=True)
             yield

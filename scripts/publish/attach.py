@@ -12,8 +12,7 @@ from typing import Any
 from scripts.build.layout import Blob
 from scripts.errors import Undecided
 from scripts.files import canonical_json
-from scripts.publish.locks import hold_tag
-from scripts.publish.promote import move_tag, push_blob, put_exact, read_tag
+from scripts.publish.promote import hold_tag, move_tag, push_blob, put_exact, read_tag
 from scripts.registry.client import OCI_INDEX, OCI_MANIFEST, Manifest, Registry, digest_of
 from scripts.registry.reference import Repository
 
