@@ -11,9 +11,9 @@ from docker.errors import APIError, ImageNotFound
 
 from scripts.audit.archive import Archive, Source
 from scripts.audit.blobs import Checked
-from scripts.audit.container import list_inside
 from scripts.audit.layers import Layer, Prepended, scan_layer
 from scripts.audit.library import Library
+from scripts.audit.listing import list_inside
 from scripts.audit.manifest import LARGEST_JSON, check_config, find_manifest, unreadable
 from scripts.audit.merge import merge_layers
 from scripts.build.layout import Blob

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.audit.container import list_inside
 from scripts.audit.images import read_layout, read_registry
 from scripts.audit.library import Library
+from scripts.audit.listing import list_inside
 from scripts.audit.local import find_local, read_export, read_local
 from scripts.build.layout import Layout
 from scripts.build.steps import make_steps

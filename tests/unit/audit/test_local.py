@@ -120,12 +120,16 @@ def not_start(container: FakeContainer) -> None:
     container.on_start = lambda: raise_(APIError("no such program"))
 
 
+def lose_a_child_to_memory(container: FakeContainer) -> None:
+    container.oom_killed = True  # and with exit code 0, and a listing that looks complete
+
+
 def end_unnoticed(container: FakeContainer) -> None:
     container.code = 1
     container.on_wait = lambda: raise_(requests.ConnectionError("read timed out"))
 
 
-@pytest.mark.parametrize("fault", [end_badly, never_end, not_start, end_unnoticed])
+@pytest.mark.parametrize("fault", [end_badly, never_end, not_start, lose_a_child_to_memory, end_unnoticed])
 def test_where_no_container_answers_the_export_is_read(fault: Any) -> None:
     docker = AuditedDocker()
 
@@ -180,7 +184,8 @@ def test_an_engine_that_goes_away_is_undecided(when: str) -> None:
         with pytest.raises(Undecided, match="the engine failed"):
             read_local(engine, DIGEST, lambda text: leave())
         return
-    with pytest.raises(Undecided, match="the engine failed"):
+    said = "the engine failed" if when == "before" else "a container is left behind"
+    with pytest.raises(Undecided, match=said):
         read(docker)
 
 

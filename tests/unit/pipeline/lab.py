@@ -26,8 +26,8 @@ from scripts.project import Project
 from scripts.site import Site
 from scripts.smoke import gpu as gpu_module
 from scripts.smoke import smoke as smoke_module
-from scripts.smoke.container import ContainerRun
 from scripts.smoke.gpu import Gpu
+from scripts.smoke.trial import Trial
 from scripts.workspace import Workspace
 from tests.unit.audit.made import library
 from tests.unit.builders import write_locked_project, write_locks
@@ -80,7 +80,7 @@ class Lab:
         monkeypatch.setattr(cell_module, "read_layout", self._read_layout)
         monkeypatch.setattr(gpu_module, "find_gpus", lambda: self.gpus)
         monkeypatch.setattr(smoke_module, "lay_out", lambda image, folder: folder.mkdir(parents=True))
-        monkeypatch.setattr(smoke_module, "run_container", self._smoke)
+        monkeypatch.setattr(smoke_module, "run_trial", self._smoke)
         monkeypatch.setattr(self.docker, "info", lambda: {"Runtimes": {"nvidia": {}}})
 
     def write_for_gpu(self) -> None:
@@ -129,13 +129,13 @@ class Lab:
 
     def _smoke(
         self, engine: Any, digest: str, folder: Path, smoke: Any, environment: Any, devices: Sequence[Any] = ()
-    ) -> ContainerRun:
+    ) -> Trial:
         cell = folder.name.removeprefix("smoke-")
         self._note(f"smoke {cell}")
         assert digest in self.docker.tags, "the image is there before its container"
         self.devices[cell] = [device.device_ids for device in devices]
         self.on_smoke(cell)
-        return ContainerRun(tuple(self.results.get(cell, PASSED)), "", 1.0)
+        return Trial(tuple(self.results.get(cell, PASSED)), "", 1.0)
 
     def run(
         self,

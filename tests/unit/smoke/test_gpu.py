@@ -12,8 +12,8 @@ import requests
 
 from scripts.errors import ExitCode, Undecided
 from scripts.model import Cell, CudaLine
-from scripts.smoke.container import run_container
 from scripts.smoke.gpu import Gpu, driver_floor, find_gpus, find_target, name_target, request_device
+from scripts.smoke.trial import run_trial
 from tests.unit.builders import CPU, RTX, SMOKE, make_cell
 from tests.unit.fake_docker import FakeDocker, raise_
 
@@ -193,6 +193,6 @@ def test_an_engine_that_has_gone_is_undecided() -> None:
 def test_a_container_is_given_what_was_requested_and_nothing_unasked() -> None:
     docker = docker_that_knows(**RUNTIME)
     request = request_device(docker.engine(), GPU)
-    run_container(docker.engine(), "sha256:" + "d" * 64, Path("/smoke"), SMOKE, {}, [request])
-    run_container(docker.engine(), "sha256:" + "d" * 64, Path("/smoke"), SMOKE, {})
+    run_trial(docker.engine(), "sha256:" + "d" * 64, Path("/smoke"), SMOKE, {}, [request])
+    run_trial(docker.engine(), "sha256:" + "d" * 64, Path("/smoke"), SMOKE, {})
     assert [options["device_requests"] for _, options in docker.created] == [[request], []]

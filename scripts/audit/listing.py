@@ -8,17 +8,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
-import requests
-from docker.errors import APIError, NotFound
-from docker.types import LogConfig, Mount
+from docker.errors import APIError
 
 import scripts.gpucode
 from scripts.audit.library import Library, load_libraries
 from scripts.engine import Engine
+from scripts.engine.sandbox import Mount, Request, open_sandbox
 from scripts.gpucode import Compression, Container, Entry, Kind
 from scripts.gpucode.fatbin import LINKED, RELOCATABLE
 
@@ -26,7 +24,7 @@ LABEL = "io.hallmark.audit"
 TIMEOUT_S = 900
 MEMORY = 2 << 30
 _PYTHONS = ("python3", "python")
-_RUN = "import sys; sys.path.insert(0, '/hallmark'); from scripts.audit.inside import main; main()"
+_RUN = "import sys; sys.path.insert(0, '/hallmark'); from scripts.audit.lister import main; main()"
 _ARCH = re.compile(r"[1-9][0-9]{1,2}[af]?", re.ASCII)
 _PTX = re.compile(r"(?:[0-9]{1,5}\.[0-9]{1,5})?", re.ASCII)
 
@@ -46,7 +44,7 @@ def list_inside(engine: Engine, digest: str, update: Callable[[str], None]) -> l
 
 
 def parse_listing(text: bytes) -> list[Library] | None:
-    """What `inside.py` printed; None unless it is all there and all of it is what it should be."""
+    """What `lister.py` printed; None unless it is all there and all of it is what it should be."""
     try:
         *values, end = (json.loads(line) for line in text.splitlines())
         libraries = load_libraries(values)
@@ -58,68 +56,35 @@ def parse_listing(text: bytes) -> list[Library] | None:
 
 
 def _run(engine: Engine, digest: str, python: str) -> bytes:
-    """What a container printed that ended by itself with exit code 0; else nothing."""
-    container: Any = None
+    """What a container printed that ended by itself with exit code 0 and was never short of memory; else nothing."""
     try:
-        container = engine.client.containers.create(digest, **_options(python))
-        container.start()
-        code = _wait(container)
-        return bytes(container.logs(stdout=True, stderr=False)) if code == 0 else b""
+        with open_sandbox(engine, _request(digest, python)) as sandbox:
+            ending = sandbox.run()
     except APIError:  # the image lacks this program, or the engine is on another machine and cannot mount ours
         return b""
-    finally:
-        if container is not None:
-            _remove(container)
+    return ending.stdout if ending.succeeded else b""
 
 
-def _options(python: str) -> dict[str, Any]:
-    here = Path(__file__)
+def _request(digest: str, python: str) -> Request:
     reader = Path(scripts.gpucode.__file__).parent
-    return {
+    return Request(
+        image=digest,
         # Isolated and without site-packages: none of the image's own modules or start-up files take part.
-        "entrypoint": [python, "-I", "-S", "-B", "-c", _RUN],
-        "command": [],
-        "labels": {LABEL: "1"},
+        command=(python, "-I", "-S", "-B", "-c", _RUN),
+        label=LABEL,
+        memory=MEMORY,
+        timeout_s=TIMEOUT_S,
+        mounts=(
+            Mount(reader, "/hallmark/scripts/gpucode"),
+            Mount(Path(__file__).with_name("lister.py"), "/hallmark/scripts/audit/lister.py"),
+        ),
         # NVIDIA's runtime, where it is the default one, would mount the host's libraries among the image's.
-        "environment": {"NVIDIA_VISIBLE_DEVICES": "void", "LD_PRELOAD": ""},
-        "healthcheck": {"test": ["NONE"]},
-        "working_dir": "/",
-        "user": "0:0",
-        "network_mode": "none",
-        "read_only": True,
-        "cap_drop": ["ALL"],
-        "cap_add": ["DAC_READ_SEARCH"],  # root without it cannot read what others keep to themselves
-        "security_opt": ["no-new-privileges"],
-        "pids_limit": 64,
-        "mem_limit": MEMORY,
-        "memswap_limit": MEMORY,
-        "mounts": [
-            Mount("/hallmark/scripts/gpucode", str(reader.resolve()), type="bind", read_only=True),
-            Mount(
-                "/hallmark/scripts/audit/inside.py",
-                str(here.with_name("inside.py").resolve()),
-                type="bind",
-                read_only=True,
-            ),
-        ],
-        "log_config": LogConfig(type="json-file", config={"max-size": "200m"}),
-    }
-
-
-def _wait(container: Any) -> int:
-    try:
-        return int(container.wait(timeout=TIMEOUT_S)["StatusCode"])
-    except requests.RequestException:
-        container.reload()  # raises where it was the engine that went away
-        if container.status != "running":
-            return int(container.attrs["State"]["ExitCode"])
-        container.kill()
-        return -1
-
-
-def _remove(container: Any) -> None:
-    with suppress(NotFound):
-        container.remove(force=True)
+        environment={"NVIDIA_VISIBLE_DEVICES": "void", "LD_PRELOAD": ""},
+        user="0:0",
+        capabilities=("DAC_READ_SEARCH",),  # root without it cannot read what others keep to themselves
+        pids=64,
+        log_size=200 << 20,
+    )
 
 
 def _is_sound(library: Library) -> bool:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts.audit import inside
 from scripts.audit import library as library_module
-from scripts.audit.container import parse_listing
+from scripts.audit import lister
 from scripts.audit.library import Library
+from scripts.audit.listing import parse_listing
 from tests.unit.audit.archives import HOST, PLAIN, SEVERAL, library
 from tests.unit.builders import DATA, REPOSITORY_ROOT
 
@@ -25,7 +25,7 @@ def run(root: Path, capsys: pytest.CaptureFixture[str], *mounted: Path) -> list[
     mounts = root.parent / "mountinfo"
     points = [str(path).replace(" ", "\\040") for path in mounted]
     mounts.write_text(MOUNTS + "".join(f"9 1 0:9 / {point} ro - ext4 /dev/vda ro\n" for point in points))
-    inside.main(os.fsencode(root), str(mounts))
+    lister.main(os.fsencode(root), str(mounts))
     found = parse_listing(capsys.readouterr().out.encode())
     assert found is not None
     return found
@@ -78,8 +78,8 @@ def test_it_finds_what_the_reader_of_streams_finds(
 def test_what_is_too_large_is_the_same_fault(
     root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert (inside.LARGEST, inside.LOADABLE) == (library_module.LARGEST, library_module._LOADABLE)
-    monkeypatch.setattr(inside, "LARGEST", 1000)
+    assert (lister.LARGEST, lister.LOADABLE) == (library_module.LARGEST, library_module._LOADABLE)
+    monkeypatch.setattr(lister, "LARGEST", 1000)
     monkeypatch.setattr(library_module, "LARGEST", 1000)
     expected = library_module.read_library("z.so", len(PLAIN), io.BytesIO(PLAIN))
     assert run(root, capsys)[-1] == expected
@@ -103,14 +103,14 @@ def test_what_cannot_be_listed_ends_it_without_the_last_line(
     def refuse(path: bytes, name: str) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(inside, "examine", refuse)
+    monkeypatch.setattr(lister, "examine", refuse)
     with pytest.raises(PermissionError):
         run(root, capsys)
     assert parse_listing(capsys.readouterr().out.encode()) is None
 
 
 def test_it_needs_python_3_10_and_its_standard_library_alone() -> None:
-    sources = [REPOSITORY_ROOT / "scripts/audit/inside.py", *(REPOSITORY_ROOT / "scripts/gpucode").glob("*.py")]
+    sources = [REPOSITORY_ROOT / "scripts/audit/lister.py", *(REPOSITORY_ROOT / "scripts/gpucode").glob("*.py")]
     found: set[str] = set()
     for source in sources:
         tree = ast.parse(source.read_text(), feature_version=(3, 10))
