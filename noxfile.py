@@ -100,6 +100,12 @@ def integration(session: nox.Session) -> None:
 
 
 @nox.session
+def mutants(session: nox.Session) -> None:
+    """Make each gate wrong, one way after another: a test must notice every time (minutes)"""
+    tool(session, "tests.mutants", *session.posargs)
+
+
+@nox.session
 def benchmark(session: nox.Session) -> None:
     """Compare a build, and a run with nothing to do, with the raw docker buildx command (minutes)"""
     tool(session, "tests.benchmarks.overhead", *session.posargs)

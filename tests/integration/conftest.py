@@ -27,6 +27,16 @@ from scripts.project import Project, open_engine
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = Path(__file__).with_name("images")
+TEST_S = 900  # seconds for one test, with the fixtures that it is the first to need
+VERB_S = 840  # and for one verb, so that what a verb that hangs has said is seen before its test is over
+END_S = 30  # for a verb that was interrupted or killed
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Builds take minutes: give them more time than unit tests, and still not all the time in the world."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(TEST_S))
 
 
 @pytest.fixture(scope="session")
@@ -57,8 +67,29 @@ def stamped(engine: Engine) -> None:
 def run_verb(root: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """A verb as people run it: another process, from the command line."""
     process = start_verb(root, *arguments, **environment)
-    output, errors = process.communicate()
+    output, errors = finish(process, VERB_S)
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+def finish(process: subprocess.Popen[str], within_s: float) -> tuple[str, str]:
+    """What a process printed until its end. One that does not end in time is interrupted, killed, and fails the test.
+
+    Nor is anything else waited for that holds its pipes open: a daemon that it started, or a child that outlives it.
+    """
+    try:
+        return process.communicate(timeout=within_s)
+    except subprocess.TimeoutExpired:
+        state = "still running" if process.poll() is None else "ended, and something else holds its output open"
+    printed: list[str | bytes | None] = []
+    for number in (signal.SIGINT, signal.SIGKILL):  # asked first: it may tidy up
+        process.send_signal(number)
+        try:
+            printed = [*process.communicate(timeout=END_S)]
+            break
+        except subprocess.TimeoutExpired as error:
+            printed = [error.stdout, error.stderr]
+    texts = [text.decode(errors="replace") if isinstance(text, bytes) else text or "" for text in printed]
+    pytest.fail(f"{process.args!r}: {state} after {within_s:.0f} s; it printed:\n" + "\n".join(texts))
 
 
 def start_verb(root: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:

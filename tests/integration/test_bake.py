@@ -15,6 +15,6 @@ def test_docker_buildx_bake_builds_what_plan_prints(sandbox: Project, engine: En
     (root / "docker-bake.json").write_text(run_verb(root, "plan", "--bake", "good-cpu").stdout)
     # The sandbox's environment is that of the engine; cells without an output of their own prove as much, sooner.
     command = ["docker", "buildx", "bake", "--file", "docker-bake.json", "--set", "*.output=type=cacheonly"]
-    run = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    run = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, timeout=600)
     assert run.returncode == 0, run.stderr
     assert "install-wheels" in run.stderr
