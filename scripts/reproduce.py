@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.build.build import export
-from scripts.build.compare import compare_layouts
 from scripts.build.inputs import slim_step
-from scripts.build.layout import Layout
 from scripts.build.steps import Step, make_steps
 from scripts.console import step as announce
+from scripts.oci.compare import compare_layouts
+from scripts.oci.layout import Layout
 from scripts.pipeline import Builder
 from scripts.plan import PlannedCell, require_buildable
 from scripts.project import Project, open_engine

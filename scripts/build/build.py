@@ -10,7 +10,6 @@ from pathlib import Path
 
 from scripts.build.buildx import make_command, run_build
 from scripts.build.inputs import estimate_unpacked, lay_out
-from scripts.build.layout import Layout
 from scripts.build.steps import Step
 from scripts.console import Update
 from scripts.console import step as announce
@@ -18,6 +17,7 @@ from scripts.engine import Engine
 from scripts.errors import BuildFailed, Undecided
 from scripts.fetch import Cache
 from scripts.files import format_size, free_bytes, write_json
+from scripts.oci.layout import Layout
 from scripts.workspace import Workspace
 
 # An image is there unpacked twice (BuildKit's and the engine's) and compressed twice (its layout and the engine's).

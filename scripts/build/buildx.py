@@ -11,12 +11,12 @@ import requests
 from docker.errors import DockerException
 
 from scripts.build.inputs import Inputs
-from scripts.build.layout import Layout
 from scripts.build.steps import Step
 from scripts.console import Update
 from scripts.engine import Engine
 from scripts.engine.images import BUILD_ID_LABEL
 from scripts.errors import BuildFailed, Undecided
+from scripts.oci.layout import Layout
 
 _BUSY = re.compile(r"ref \S+ locked\b.*unavailable")
 _FULL = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)

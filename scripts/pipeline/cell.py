@@ -10,7 +10,6 @@ from scripts.audit.files import read_wheels
 from scripts.audit.images import read_layout
 from scripts.audit.judge import Audit, find_losses, judge
 from scripts.build.build import Candidate, find_candidate, find_layout
-from scripts.build.layout import Layout
 from scripts.build.steps import Step
 from scripts.console import note
 from scripts.console import step as announce
@@ -19,6 +18,7 @@ from scripts.errors import BuildFailed, ExitCode, HallmarkError, Problem, Undeci
 from scripts.files import write_json
 from scripts.matrix import select_rules
 from scripts.model import Outcome, Result, Verdict
+from scripts.oci.layout import Layout
 from scripts.pipeline.chain import Builder
 from scripts.pipeline.rows import UNKNOWN, CellReport, Stage
 from scripts.pipeline.verdicts import recall_audit, required_checks, required_smoke

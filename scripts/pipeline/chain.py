@@ -7,11 +7,11 @@ from threading import Lock
 
 from scripts.build.build import build_step, find_layout
 from scripts.build.inputs import slim_step
-from scripts.build.layout import Layout
 from scripts.build.steps import Step
 from scripts.console import step as announce
 from scripts.engine import Engine
 from scripts.fetch import Cache, fetch_files
+from scripts.oci.layout import Layout
 from scripts.project import Project
 
 

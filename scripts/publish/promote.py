@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.build.layout import Layout
 from scripts.errors import Problem, Undecided
+from scripts.oci.layout import Layout
 from scripts.publish.locks import hold_tag
 from scripts.registry.client import Manifest, Registry
 from scripts.registry.failures import DigestMismatch, RegistryRefused

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.build.layout import Layout
 from scripts.engine import Engine
 from scripts.engine.images import digest_of_tag, remove_image, set_tag, tags_of
 from scripts.files import canonical_json
 from scripts.model import Outcome
+from scripts.oci.layout import Layout
 from scripts.plan import PlannedCell
 from scripts.publish.attach import attach
 from scripts.publish.promote import promote, push_candidate

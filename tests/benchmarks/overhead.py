@@ -21,10 +21,10 @@ from rich.table import Table
 from scripts.build.build import export
 from scripts.build.buildx import make_command, run_build
 from scripts.build.inputs import Inputs, lay_out
-from scripts.build.layout import Layout
 from scripts.build.steps import Step, make_steps
 from scripts.engine import Engine
 from scripts.fetch import fetch_files
+from scripts.oci.layout import Layout
 from scripts.pipeline import Builder
 from scripts.plan import Selection, make_plan
 from scripts.project import Project, open_engine

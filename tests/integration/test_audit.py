@@ -13,17 +13,18 @@ from scripts.audit.container import list_inside
 from scripts.audit.images import read_layout, read_registry
 from scripts.audit.library import Library
 from scripts.audit.local import find_local, read_export, read_local
-from scripts.build.layout import Layout
 from scripts.build.steps import make_steps
 from scripts.engine import Engine
 from scripts.engine.images import load_layout, remove_image
 from scripts.files import link_or_copy
+from scripts.oci.layout import Layout
 from scripts.plan import Selection, make_plan
 from scripts.project import Project
 from scripts.publish.promote import promote, push_candidate
 from scripts.registry.client import Registry
 from scripts.registry.reference import Repository
-from tests.unit.audit.archives import HOST, PLAIN, SEVERAL, Entry, Image, library, make_tar, zstd
+from tests.unit.audit.samples import HOST, PLAIN, SEVERAL, library
+from tests.unit.oci.made import Entry, MadeImage, make_tar, zstd
 
 # Each layer does something to those beneath it.
 LAYERS: list[list[Entry]] = [
@@ -78,7 +79,7 @@ FOUND = [
 
 def make_image(folder: Path, base: Layout) -> Layout:
     """The base image with our layers over it, each packed in another way."""
-    image = Image()
+    image = MadeImage()
     packings = (gzip.compress, zstd, gzip.compress, zstd)
     ours = [pack(make_tar(*entries)) for pack, entries in zip(packings, LAYERS, strict=True)]
     tars = [make_tar(*entries) for entries in LAYERS]
@@ -127,7 +128,7 @@ def test_every_way_gives_the_same_libraries(layout: Layout, engine: Engine, regi
 
 
 def test_an_image_without_python_is_read_from_the_export(engine: Engine, tmp_path: Path) -> None:
-    image = Image()
+    image = MadeImage()
     tar = make_tar(("opt/x.so", PLAIN), ("y.so", "hard", "opt/x.so"))
     diff_id = image.keep(tar, "")["digest"]
     config = {"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": [diff_id]}}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import requests
 
-from scripts.build.layout import Layout
 from scripts.build.steps import make_steps
 from scripts.errors import ExitCode
+from scripts.oci.layout import Layout
 from scripts.plan import Selection, make_plan
 from scripts.project import Project
 from tests.integration.conftest import run_verb

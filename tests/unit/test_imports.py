@@ -19,6 +19,7 @@ LONGEST = 400
 ORDER = [
     ["errors"],
     ["model", "files", "console", "site"],
+    ["oci"],
     ["registry", "workspace"],
     ["matrix"],
     ["lock", "gpucode", "engine"],
@@ -137,7 +138,7 @@ def test_a_wrong_import_is_found(module: str, source: str) -> None:
 
 
 def test_right_imports_are_not() -> None:
-    source = "from scripts import plan\nfrom scripts.errors import ConfigError\nimport json, scripts.build.layout"
+    source = "from scripts import plan\nfrom scripts.errors import ConfigError\nimport json, scripts.oci.layout"
     assert find_violations(EMPTY | {"scripts.publish.stamp": source}) == []
 
 

@@ -15,7 +15,7 @@ from scripts.audit import inside
 from scripts.audit import library as library_module
 from scripts.audit.container import parse_listing
 from scripts.audit.library import Library
-from tests.unit.audit.archives import HOST, PLAIN, SEVERAL, library
+from tests.unit.audit.samples import HOST, PLAIN, SEVERAL, library
 from tests.unit.builders import DATA, REPOSITORY_ROOT
 
 MOUNTS = "1 0 0:2 / / rw - overlay overlay rw\n2 1 0:3 / /proc rw,nosuid - proc proc rw\n"

@@ -9,11 +9,11 @@ import pytest
 
 from scripts.build import build as module
 from scripts.build.build import DISK_FACTOR, Candidate, export, find_layout
-from scripts.build.layout import Layout
 from scripts.build.steps import Step
 from scripts.errors import Undecided
 from scripts.fetch import Cache
 from scripts.files import write_json
+from scripts.oci.layout import Layout
 from scripts.workspace import Workspace
 from tests.unit.builders import EPOCH, lock_bytes, make_image, write
 from tests.unit.fake_docker import FakeDocker, FakeEngine

@@ -9,10 +9,11 @@ import pytest
 
 from scripts.build.buildx import make_arguments, make_command, run_build
 from scripts.build.inputs import Inputs
-from scripts.build.layout import Blob, Layout
 from scripts.build.steps import Step
 from scripts.engine import Engine
 from scripts.errors import BuildFailed, ExitCode, HallmarkError, Undecided
+from scripts.oci.descriptor import Descriptor
+from scripts.oci.layout import Layout
 from tests.unit.builders import EPOCH, make_image
 from tests.unit.fake_docker import FakeDocker
 
@@ -47,7 +48,7 @@ def test_the_command_of_an_image_without_a_parent_is_this() -> None:
 
 def test_a_parent_comes_in_by_digest_and_is_named_in_the_labels() -> None:
     digest = "sha256:" + "d" * 64
-    parent = Layout(Path("/layouts/p"), Blob(digest, 1, "m"))
+    parent = Layout(Path("/layouts/p"), Descriptor(digest, 1, "m"))
     command = make_command(make_step("serve-cpu", make_step("base")), INPUTS, parent, Path("/w/layout"), cached=True)
     assert f"parent=oci-layout:///layouts/p@{digest}" in command
     assert f"org.opencontainers.image.base.digest={digest}" in command

@@ -13,12 +13,12 @@ import pytest
 
 from scripts.audit.library import Library
 from scripts.build.build import Candidate, find_candidate
-from scripts.build.layout import Layout
 from scripts.build.steps import Step, make_steps
 from scripts.fetch import Cache
 from scripts.files import write_json
 from scripts.matrix import load_matrix
 from scripts.model import Outcome, Result
+from scripts.oci.layout import Layout
 from scripts.pipeline import CellReport, CellVerdict, Options, Stage, chain, read_verdicts, run, run_cells
 from scripts.pipeline import cell as cell_module
 from scripts.plan import Selection, make_plan

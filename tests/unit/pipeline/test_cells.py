@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from scripts.build.build import Candidate
-from scripts.build.layout import Layout
 from scripts.build.steps import Step
 from scripts.errors import BuildFailed, ConfigError, ExitCode, Undecided
 from scripts.fetch import Cache
 from scripts.files import write_json
 from scripts.matrix import load_matrix
 from scripts.model import Verdict
+from scripts.oci.layout import Layout
 from scripts.pipeline import CellVerdict, Stage, chain, run
 from scripts.pipeline import cell as cell_module
 from scripts.site import Site

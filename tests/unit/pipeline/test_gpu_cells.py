@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from scripts.audit.library import Library
-from scripts.build.layout import Layout
 from scripts.build.steps import Step
 from scripts.errors import BuildFailed, ExitCode
 from scripts.fetch import Cache
 from scripts.model import Outcome, Verdict
+from scripts.oci.layout import Layout
 from scripts.pipeline import CellVerdict, Options, Stage, chain
 from scripts.pipeline import cell as cell_module
 from scripts.site import Site

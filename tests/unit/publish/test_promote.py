@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import requests
 
-from scripts.build.layout import Blob, Layout
 from scripts.errors import BuildFailed, ConfigError, Undecided
+from scripts.oci.descriptor import OCI_INDEX, OCI_MANIFEST, Descriptor, digest_of
+from scripts.oci.layout import Layout
 from scripts.publish import locks
 from scripts.publish.attach import attach
 from scripts.publish.promote import Promotion, promote, push_candidate
-from scripts.registry.client import OCI_INDEX, OCI_MANIFEST, digest_of
 from scripts.registry.failures import DigestMismatch, RegistryRefused
 from tests.unit.registry.fake_registry import (
     FAULTS,
@@ -28,7 +28,7 @@ from tests.unit.registry.fake_registry import (
 )
 
 OLD = b'{"schemaVersion": 2, "layers": [], "old": true}'
-SUBJECT = Blob("sha256:" + "5" * 64, 1234, OCI_MANIFEST)
+SUBJECT = Descriptor("sha256:" + "5" * 64, 1234, OCI_MANIFEST)
 FALLBACK_TAG = "sha256-" + "5" * 64
 
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from scripts.build.layout import Layout
 from scripts.errors import ConfigError, Undecided
 from scripts.model import Outcome, Result, Target
+from scripts.oci.descriptor import OCI_MANIFEST
+from scripts.oci.layout import Layout
 from scripts.plan import PlannedCell
 from scripts.publish import stamp as module
 from scripts.publish.stamp import Tags, make_statement, name_tags, stamp_engine, stamp_registry, withdraw
-from scripts.registry.client import OCI_MANIFEST
 from scripts.smoke.smoke import Evidence
 from tests.unit.builders import CPU, RTX, make_cell, make_image
 from tests.unit.fake_docker import FakeDocker

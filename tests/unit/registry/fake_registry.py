@@ -14,9 +14,10 @@ from urllib.parse import parse_qs, urlsplit
 import requests
 from requests.adapters import BaseAdapter
 
-from scripts.build.layout import Layout
+from scripts.oci.descriptor import OCI_MANIFEST, digest_of
+from scripts.oci.layout import Layout
 from scripts.registry.auth import Credentials
-from scripts.registry.client import OCI_MANIFEST, Registry, digest_of
+from scripts.registry.client import Registry
 from scripts.registry.reference import Repository
 from scripts.registry.transport import Transport
 
@@ -191,9 +192,11 @@ def make_layout(folder: Path, name: str) -> Layout:
         (blobs / hashlib.sha256(data).hexdigest()).write_bytes(data)
         return {"mediaType": media_type, "digest": digest_of(data), "size": len(data)}
 
+    diff_ids = [digest_of(f"{name} {number}".encode()) for number in ("one", "two")]
+    config = {"name": name, "rootfs": {"type": "layers", "diff_ids": diff_ids}}
     manifest = {
         "schemaVersion": 2,
-        "config": keep(json.dumps({"name": name}).encode(), "application/vnd.oci.image.config.v1+json"),
+        "config": keep(json.dumps(config).encode(), "application/vnd.oci.image.config.v1+json"),
         "layers": [keep(f"{name} one".encode(), LAYER), keep(f"{name} two".encode(), LAYER)],
     }
     entry = keep(json.dumps(manifest, indent=3).encode(), OCI_MANIFEST)

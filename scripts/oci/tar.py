@@ -7,6 +7,7 @@ https://www.gnu.org/software/tar/manual/html_node/Standard.html
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -14,7 +15,7 @@ from typing import Literal, Protocol
 from scripts.errors import Undecided
 from scripts.files import CHUNK
 
-Kind = Literal["file", "directory", "symlink", "hardlink", "other", "sparse"]
+Kind = Literal["file", "directory", "symlink", "hardlink", "character device", "block device", "pipe", "sparse"]
 
 # Far above any image (the largest known layers have 30 GB), and low enough that no bomb keeps us busy for a day.
 LARGEST_ARCHIVE = 1 << 38
@@ -28,23 +29,31 @@ _KINDS: dict[bytes, Kind] = {
     b"7": "file",
     b"1": "hardlink",
     b"2": "symlink",
-    b"3": "other",
-    b"4": "other",
+    b"3": "character device",
+    b"4": "block device",
     b"5": "directory",
-    b"6": "other",
+    b"6": "pipe",
     b"S": "sparse",
 }
+_DECIMAL = re.compile(r"-?[0-9]{1,19}(?P<fraction>\.[0-9]*)?")
 _GNU_NAMES = {b"L": "path", b"K": "linkpath"}
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    """An entry: its name and its link's target as they stand there, and how many bytes of content follow."""
+class TarMember:
+    """An entry: its name and its link's target as they stand there, and how many bytes of content follow.
+
+    `mode` holds the permissions, `uid` and `gid` the owner, and `mtime` seconds since 1970.
+    """
 
     name: str
     kind: Kind
     target: str
     size: int
+    mode: int = 0o644
+    uid: int = 0
+    gid: int = 0
+    mtime: float = 0
 
 
 class Source(Protocol):
@@ -56,7 +65,7 @@ class Source(Protocol):
 class _Content:
     """The bytes of one entry."""
 
-    def __init__(self, archive: Archive, size: int) -> None:
+    def __init__(self, archive: TarReader, size: int) -> None:
         self._archive = archive
         self._left = size
 
@@ -70,7 +79,7 @@ class _Content:
             pass
 
 
-class Archive:
+class TarReader:
     """Reads one tar. Every method raises Undecided, with `place`, for what no engine would unpack."""
 
     def __init__(self, stream: Source, place: str) -> None:
@@ -79,7 +88,7 @@ class Archive:
         self._taken = 0
         self.ended = False  # whether the mark was seen that ends an archive
 
-    def __iter__(self) -> Iterator[tuple[Member, Source]]:
+    def __iter__(self) -> Iterator[tuple[TarMember, Source]]:
         """Entries with their content, which can be read until the next one is asked for."""
         extended: dict[str, str] = {}
         while header := self._read_header():
@@ -153,7 +162,7 @@ class Archive:
             data = data[end:]
         return found
 
-    def _member(self, header: bytes, size: int, extended: dict[str, str]) -> Member:
+    def _member(self, header: bytes, size: int, extended: dict[str, str]) -> TarMember:
         kind = _KINDS.get(header[156:157])
         if kind is None:
             raise self.error(f"an entry of a type that no layer has ({header[156:157]!r})")
@@ -174,13 +183,33 @@ class Archive:
             size = int(text)
         if max(len(name), len(target)) > LONGEST_NAME:
             raise self.error("a name is longer than any system takes")
-        return Member(name, kind, target, size if has_content else 0)
+        return TarMember(
+            name,
+            kind,
+            target,
+            size if has_content else 0,
+            int(self._attribute("mode", header[100:108], "")),
+            int(self._attribute("uid", header[108:116], extended.get("uid", ""))),
+            int(self._attribute("gid", header[116:124], extended.get("gid", ""))),
+            self._attribute("mtime", header[136:148], extended.get("mtime", "")),
+        )
+
+    def _attribute(self, name: str, field: bytes, extended: str) -> float:
+        """A number of the header, unless the pax header has another; a time alone may be negative or broken."""
+        found: float | None = _number(field)
+        if extended:
+            match = _DECIMAL.fullmatch(extended)
+            found = None if match is None else float(extended) if match["fraction"] else int(extended)
+        if found is None or (name != "mtime" and (found < 0 or found != int(found))):
+            raise self.error(f"an entry's {name} is not a number")
+        return found
 
 
 def _number(field: bytes) -> int | None:
-    """A number in octal, or in base 256 where the first bit is set."""
+    """A number in octal, or in base 256 where the first bit is set; the next one is that one's sign."""
     if field[0] & 0x80:
-        return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big") if field[0] != 0xFF else None
+        value = int.from_bytes(field, "big") & ((1 << (8 * len(field) - 1)) - 1)
+        return value - (1 << (8 * len(field) - 1)) if field[0] & 0x40 else value
     digits = field.strip(b" \0")
     try:
         return int(digits or b"0", 8)

@@ -1,73 +1,72 @@
-"""Layers laid over each other: which libraries an image's file system has in the end, and where."""
+"""Layers laid over each other: which of the things kept an image's file system has in the end, and where."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Union
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar, Union
 
-from scripts.audit.layers import Layer, Link, Mark, What
-from scripts.audit.library import Library
 from scripts.errors import Undecided
+from scripts.oci.layer import Found, Layer, Link, Mark, What
 
 # As many as Linux follows, and then some: beyond this, links lead in a circle.
 _MOST_LINKS = 255
 # Ten times what the largest known image takes; what links through links make out of a small one ends here.
 _MOST_STEPS = 1 << 28
 
+Kept = TypeVar("Kept")
+
 
 @dataclass(frozen=True, slots=True)
-class _Leaf:
-    """A library or a symbolic link, and the number of the layer that put it there."""
+class _Leaf(Generic[Kept]):
+    """A thing kept or a symbolic link, and the number of the layer that put it there."""
 
     layer: int
-    what: Library | Link
+    what: Found[Kept] | Link
 
 
-_Folder = dict[str, Union[_Leaf, "_Folder"]]
+_Folder = dict[str, Union[_Leaf[Kept], "_Folder[Kept]"]]
 
 
-def merge_layers(layers: Sequence[Layer], place: str = "image") -> list[Library]:
-    """The libraries of an image, sorted by path, from its layers with the lowest first.
+def merge_layers(layers: Sequence[Layer[Kept]], place: str, rename: Callable[[Kept, str], Kept]) -> list[Kept]:
+    """What is kept of an image, sorted by path, from its layers with the lowest first; `rename` gives it its last path.
 
     As on overlayfs, which engines keep images on: a layer's own symbolic links to folders are followed, so that a path
     is the real one; but where a layer writes into a folder that is a link in a lower layer (`lib` on a merged /usr),
     it gets a folder there, and the link is gone. Raises Undecided, with `place`, for links in a circle.
     """
-    tree = _Tree(place)
+    tree = _Tree[Kept](place)
     for number, layer in enumerate(layers):
         for path, what in layer.entries:
             tree.apply(number, path, what)
-    return sorted(tree.libraries(), key=lambda library: library.path)
+    return [rename(kept, path) for path, kept in sorted(tree.kept(), key=lambda item: item[0])]
 
 
-class _Tree:
-    """The file system as far as it matters: libraries, symbolic links, and the folders on the way to them."""
+class _Tree(Generic[Kept]):
+    """The file system as far as it matters: what is kept, symbolic links, and the folders on the way to them."""
 
     def __init__(self, place: str) -> None:
-        self._root: _Folder = {}
+        self._root: _Folder[Kept] = {}
         self._place = place
         self._steps = 0
 
-    def apply(self, layer: int, path: str, what: What) -> None:
+    def apply(self, layer: int, path: str, what: What[Kept]) -> None:
         """Do what an engine does when it unpacks this entry of this layer."""
         if what == "opaque":
             self._remove_lower(self._find(self._resolve(path, layer)), layer)
             return
         above, _, base = path.rpartition("/")
         parent = self._resolve(above, layer)
-        if isinstance(what, Library):
-            what = replace(what, path="/".join([*parent, base]))
-        elif isinstance(what, Link) and what.hard:
-            what = self._follow_hard_link(what, "/".join([*parent, base]))
-        if isinstance(what, (Library, Link)):
+        if isinstance(what, Link) and what.hard:
+            what = self._follow_hard_link(what)
+        if isinstance(what, (Found, Link)):
             self._make(parent)[base] = _Leaf(layer, what)
             return
         folder = self._find(parent)
         if folder is not None and base in folder:
             self._displace(folder, base, layer, what)
 
-    def _displace(self, folder: _Folder, base: str, layer: int, what: Mark) -> None:
+    def _displace(self, folder: _Folder[Kept], base: str, layer: int, what: Mark) -> None:
         """Remove what a file, a directory or a whiteout leaves nothing of; a directory joins one that is there."""
         found = folder[base]
         if what == "whiteout" and isinstance(found, dict):
@@ -77,25 +76,23 @@ class _Tree:
         elif what != "directory" or isinstance(found, _Leaf):
             del folder[base]
 
-    def libraries(self) -> list[Library]:
-        found: list[Library] = []
-        folders = [self._root]
+    def kept(self) -> Iterator[tuple[str, Kept]]:
+        """Everything that is there in the end, by its real path, in no order."""
+        folders = [("", self._root)]
         while folders:
-            for item in folders.pop().values():
+            above, folder = folders.pop()
+            for name, item in folder.items():
                 if isinstance(item, dict):
-                    folders.append(item)
-                elif isinstance(item.what, Library):
-                    found.append(item.what)
-        return found
+                    folders.append((f"{above}{name}/", item))
+                elif isinstance(item.what, Found):
+                    yield f"{above}{name}", item.what.what
 
-    def _follow_hard_link(self, link: Link, path: str) -> What:
+    def _follow_hard_link(self, link: Link) -> Found[Kept] | Link | Mark:
         """What is under another name from now on; only its folder's links are followed, not the file itself."""
         above, _, base = link.target.rpartition("/")
         folder = self._find(self._resolve(above, None))
         found = folder.get(base) if folder is not None else None
-        if not isinstance(found, _Leaf):
-            return "file"
-        return replace(found.what, path=path) if isinstance(found.what, Library) else found.what
+        return found.what if isinstance(found, _Leaf) else "file"
 
     def _resolve(self, path: str, layer: int | None) -> list[str]:
         """The parts of a folder's real path for a layer that writes there, with nothing of lower ones in its way.
@@ -104,7 +101,7 @@ class _Tree:
         """
         left = path.split("/")[::-1] if path else []
         parts: list[str] = []
-        folders: list[_Folder | None] = [self._root]  # one more than parts; None where nothing in it matters
+        folders: list[_Folder[Kept] | None] = [self._root]  # one more than parts; None where nothing in it matters
         followed = 0
         while left:
             part = left.pop()
@@ -133,13 +130,13 @@ class _Tree:
             folders.append(item if isinstance(item, dict) else None)
         return parts
 
-    def _find(self, parts: Sequence[str]) -> _Folder | None:
-        item: _Folder | _Leaf | None = self._root
+    def _find(self, parts: Sequence[str]) -> _Folder[Kept] | None:
+        item: _Folder[Kept] | _Leaf[Kept] | None = self._root
         for part in parts:
             item = item.get(part) if isinstance(item, dict) else None
         return item if isinstance(item, dict) else None
 
-    def _make(self, parts: Sequence[str]) -> _Folder:
+    def _make(self, parts: Sequence[str]) -> _Folder[Kept]:
         """The folder at a real path, made where it is missing."""
         folder = self._root
         for part in parts:
@@ -148,7 +145,7 @@ class _Tree:
             folder = item
         return folder
 
-    def _remove_lower(self, folder: _Folder | None, layer: int) -> None:
+    def _remove_lower(self, folder: _Folder[Kept] | None, layer: int) -> None:
         """Remove what lower layers put into a folder and the folders in it."""
         folders = [folder] if folder is not None else []
         while folders:

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scripts.build.layout import Layout
 from scripts.errors import BuildFailed, ExitCode
+from scripts.oci.descriptor import OCI_CONFIG, OCI_MANIFEST, Descriptor, describe
+from scripts.oci.layout import Layout, create_layout
 from tests.unit.registry.fake_registry import make_layout
 
 
@@ -19,7 +21,7 @@ def layout(tmp_path: Path) -> Layout:
 def test_a_good_layout_is_opened_and_found_whole(layout: Layout) -> None:
     layout.verify()
     assert layout.digest.startswith("sha256:")
-    assert layout.read_config() == {"name": "candidate"}
+    assert layout.read_config()["name"] == "candidate"
     assert [layout.blob_path(blob.digest).read_bytes() for blob in layout.layers] == [
         b"candidate one",
         b"candidate two",
@@ -75,6 +77,51 @@ def test_every_damaged_blob_is_named_at_once(layout: Layout) -> None:
     with pytest.raises(BuildFailed) as caught:
         layout.verify()
     assert all(blob.digest in str(caught.value) for blob in layout.layers)
+
+
+@pytest.mark.parametrize("digest", ["sha256:../../x", "../x:y", "sha256:" + "../" * 21 + "a", "sha256", ""])
+def test_no_digest_leads_out_of_the_layout(digest: str, layout: Layout) -> None:
+    with pytest.raises(BuildFailed, match="no sha256 digest"):
+        layout.blob_path(digest)
+    manifest = layout.read_manifest() | {"config": {"digest": digest, "size": 1, "mediaType": "x"}}
+    made = create_layout(layout.folder, json.dumps(manifest).encode())
+    assert not made.has_all_bytes()
+    for act in (made.verify, made.read_config, lambda: made.size):
+        with pytest.raises(BuildFailed, match="where a sha256 digest belongs"):
+            act()
+    (layout.folder / "index.json").write_text(json.dumps({"manifests": [entry(digest=digest)]}))
+    with pytest.raises(BuildFailed, match="where a sha256 digest belongs"):
+        Layout.open(layout.folder)
+
+
+@pytest.mark.parametrize(
+    ("rootfs", "words"),
+    [
+        ({"diff_ids": ["sha256:" + "0" * 64]}, "2 layers, and 1 of them"),
+        ({"diff_ids": ["sha256:" + "0" * 64] * 3}, "2 layers, and 3 of them"),
+        ({"diff_ids": ["sha256:0", "sha256:1"]}, "without a digest for each layer"),
+        ({}, "without a digest for each layer"),
+        (None, "without a digest for each layer"),
+    ],
+)
+def test_a_configuration_that_does_not_name_each_layer_is_refused(rootfs: Any, words: str, layout: Layout) -> None:
+    config = json.dumps({"rootfs": rootfs}).encode()
+    described = describe(config, OCI_CONFIG)
+    (layout.folder / described.path).write_bytes(config)
+    made = create_layout(layout.folder, json.dumps(layout.read_manifest() | {"config": described.to_json()}).encode())
+    with pytest.raises(BuildFailed, match=words):
+        made.verify()
+
+
+def test_a_layout_is_made_around_the_blobs_that_are_there(layout: Layout, tmp_path: Path) -> None:
+    shutil.copytree(layout.folder / "blobs", tmp_path / "new/blobs")
+    manifest = layout.blob_path(layout.digest)
+    (tmp_path / "new/blobs/sha256" / manifest.name).unlink()
+    made = create_layout(tmp_path / "new", manifest.read_bytes())
+    made.verify()
+    assert made == Layout.open(tmp_path / "new")
+    assert made.manifest == Descriptor(layout.digest, manifest.stat().st_size, OCI_MANIFEST)
+    assert json.loads((tmp_path / "new/oci-layout").read_bytes()) == {"imageLayoutVersion": "1.0.0"}
 
 
 def entry(**fields: Any) -> dict[str, Any]:

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 from zstandard import ZstdCompressor
 
-from scripts.build.compare import compare_layouts
-from scripts.build.layout import Layout
-from scripts.registry.client import OCI_MANIFEST, digest_of
+from scripts.errors import Undecided
+from scripts.oci.compare import compare_layouts
+from scripts.oci.descriptor import OCI_MANIFEST, digest_of
+from scripts.oci.layout import Layout
+from tests.unit.oci.made import find_diff_id
 
 Entry = tuple[str, bytes, dict[str, Any]]
 FILES: list[Entry] = [("etc/one", b"1", {}), ("etc/two", b"22", {}), ("usr/three", b"333", {})]
@@ -41,7 +43,9 @@ def make(folder: Path, layers: Sequence[bytes], config: dict[str, Any] | None = 
         (blobs / digest_of(data)[7:]).write_bytes(data)
         return {"mediaType": media_type, "digest": digest_of(data), "size": len(data)}
 
-    content = {"architecture": "amd64", "rootfs": {"diff_ids": [digest_of(layer) for layer in layers]}} | (config or {})
+    content = {"architecture": "amd64", "rootfs": {"diff_ids": [find_diff_id(layer) for layer in layers]}} | (
+        config or {}
+    )
     written = {"config": keep(json.dumps(content).encode(), "c"), "layers": [keep(layer, "l") for layer in layers]}
     entry = keep(json.dumps(written | manifest).encode(), OCI_MANIFEST)
     (folder / "index.json").write_text(json.dumps({"manifests": [entry]}))
@@ -72,7 +76,7 @@ def test_equal_images_have_no_difference(tmp_path: Path) -> None:
         (changed(2, uid=1, gid=2), ["layer 1: /usr/three: owner 0:0 → 1:2"]),
         (
             changed(0, b"", type=tarfile.SYMTYPE, linkname="two"),
-            ["layer 1: /etc/one: type 0 → 2, size 1 → 0, target  → two, content 6b86b273ff34 → "],
+            ["layer 1: /etc/one: type file → symlink, size 1 → 0, target  → two, content 6b86b273ff34 → "],
         ),
         (FILES[1:], ["layer 1: /etc/one: gone"]),
         ([*FILES, ("var/new", b"", {})], ["layer 1: /var/new: new"]),
@@ -118,3 +122,67 @@ def test_a_difference_of_the_manifest_alone_is_never_none_at_all(tmp_path: Path)
     layers = [pack(FILES)]
     old, new = make(tmp_path / "old", layers), make(tmp_path / "new", layers, annotations={"a": "b"})
     assert compare_layouts(old, new) == ["the manifests differ in their annotations or media types alone"]
+
+
+def one(name: str, content: bytes = b"1") -> bytes:
+    return pack([(name, content, {})])
+
+
+A, B, C, D = (one(name) for name in "abcd")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "lines"),
+    [
+        ([A, C], [A, B, C], ["layer 2: only in the new image"]),
+        ([A, B, C], [A, C], ["layer 2: only in the old image"]),
+        ([B, C], [A, B, C], ["layer 1: only in the new image"]),
+        ([A, B], [A, one("x"), B, C], ["layer 2: only in the new image", "layer 4: only in the new image"]),
+        ([A, B], [C, A, one("b", b"2")], ["layer 1: only in the new image", "layer 3 (2 before): /b: "]),
+        ([A, B, C], [A, one("b", b"2"), C], ["layer 2: /b: "]),
+        ([A, B, C, D], [A, C, B, D], ["layer 3: moved, it was layer 2 among the same others"]),
+        ([A, A], [A, A, A], ["layer 3: only in the new image"]),
+        ([A, B], [C, D], ["layer 1: /a: gone", "layer 1: /c: new", "layer 2: /b: gone", "layer 2: /d: new"]),
+    ],
+)
+def test_layers_of_one_content_belong_together_wherever_they_are(
+    old: list[bytes], new: list[bytes], lines: list[str], tmp_path: Path
+) -> None:
+    found = compare_layouts(make(tmp_path / "old", old), make(tmp_path / "new", new))
+    assert len(found) == len(lines)
+    assert all(line.startswith(start) for line, start in zip(found, lines, strict=True))
+
+
+def test_a_layer_that_was_compressed_anew_is_told_from_one_that_moved_in_between(tmp_path: Path) -> None:
+    many: list[Entry] = [(f"file{number}", b"text " * number, {}) for number in range(200)]
+    old, new = make(tmp_path / "old", [pack(many, 1)]), make(tmp_path / "new", [A, pack(many, 19)])
+    assert compare_layouts(old, new) == [
+        "layer 1: only in the new image",
+        "layer 2 (1 before): same files, compressed differently",
+    ]
+
+
+def test_diff_ids_that_are_not_true_hide_nothing(tmp_path: Path) -> None:
+    claimed = {"rootfs": {"diff_ids": [digest_of(b"")]}}
+    old, new = make(tmp_path / "old", [A], claimed), make(tmp_path / "new", [B], claimed)
+    assert compare_layouts(old, new) == ["layer 1: /a: gone", "layer 1: /b: new"]
+
+
+def test_tars_that_differ_in_nothing_that_is_shown_are_not_called_equal(tmp_path: Path) -> None:
+    old, new = make(tmp_path / "old", [A]), make(tmp_path / "new", [pack([("a", b"1", {"uname": "someone"})])])
+    assert compare_layouts(old, new) == ["layer 1: the same files, written in another way"]
+
+
+@pytest.mark.parametrize("kinds", [(tarfile.CHRTYPE, tarfile.FIFOTYPE), (tarfile.CHRTYPE, tarfile.BLKTYPE)])
+def test_what_is_no_file_is_told_apart(kinds: tuple[bytes, bytes], tmp_path: Path) -> None:
+    old, new = ([("x", b"", {"type": kind})] for kind in kinds)
+    [line] = compare(tmp_path, new, old)
+    assert line.startswith("layer 1: /x: type character device → ")
+
+
+def test_a_layer_that_is_damaged_is_undecided(tmp_path: Path) -> None:
+    old, new = make(tmp_path / "old", [A]), make(tmp_path / "new", [B])
+    path = new.blob_path(new.layers[0].digest)
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(Undecided, match="hashes to"):
+        compare_layouts(old, new)

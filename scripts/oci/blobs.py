@@ -1,4 +1,4 @@
-"""An image's blobs: checked while they are read, and layers read two at a time."""
+"""An image's blobs: checked while they are read, and read two at a time."""
 
 from __future__ import annotations
 
@@ -7,26 +7,25 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from threading import Lock
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from scripts.audit.archive import Source
-from scripts.audit.layers import Layer, scan_layer
-from scripts.audit.library import Library
-from scripts.audit.manifest import LARGEST_JSON, Manifest, check_config, find_manifest, unreadable
-from scripts.audit.merge import merge_layers
-from scripts.build.layout import Blob
+from scripts.console import Update
 from scripts.errors import Undecided
 from scripts.files import format_size
+from scripts.oci.descriptor import LARGEST_JSON, Descriptor, unreadable
+from scripts.oci.tar import Source
 
-_AT_A_TIME = 2  # hashing and inflating let another thread run; each holds a library in memory
+_AT_A_TIME = 2  # hashing and inflating let another thread run; each holds what its visitor looks at in memory
+
+T = TypeVar("T")
 
 
 class Store(Protocol):
     """Where an image's blobs are. What it opens checks itself, and raises HallmarkError while it is read."""
 
-    def read_manifest(self, blob: Blob) -> bytes: ...
+    def read_manifest(self, blob: Descriptor) -> bytes: ...
 
-    def open(self, blob: Blob) -> AbstractContextManager[Source]: ...
+    def open(self, blob: Descriptor) -> AbstractContextManager[Source]: ...
 
 
 class Checked:
@@ -35,7 +34,7 @@ class Checked:
     The last bytes come only if all of them were right.
     """
 
-    def __init__(self, stream: Source, blob: Blob, place: str) -> None:
+    def __init__(self, stream: Source, blob: Descriptor, place: str) -> None:
         self._stream = stream
         self._blob = blob
         self._place = place
@@ -46,12 +45,13 @@ class Checked:
     def read(self, size: int, /) -> bytes:
         if not size:
             return b""
-        data = self._stream.read(min(size, self._left + 1))  # one more shows that there are more
+        size = min(size, self._left + 1)  # one more shows that there are more
+        data = self._stream.read(size)
         self._left -= len(data)
         self._hasher.update(data)
         if self._left < 0:
             raise self._error(f"has more than {self._blob.size} bytes")
-        if self._left and not data:
+        if self._left and len(data) < size:
             raise self._error(f"has {self._blob.size - self._left} of {self._blob.size} bytes")
         if not self._left and not self._checked:
             self._checked = True
@@ -63,20 +63,7 @@ class Checked:
         return Undecided(f"blob {self._blob.digest} {cause}", self._place, "build or pull the image again")
 
 
-def read_image(
-    data: bytes, digest: str, store: Store, place: str, update: Callable[[str], None], *, is_layout: bool = False
-) -> tuple[Manifest, list[Library]]:
-    """The image under a manifest or an index, of which `data` are the bytes, and its libraries.
-
-    Raises Undecided, with `place`, or what the store raises.
-    """
-    manifest = find_manifest(data, digest, store.read_manifest, place, is_layout=is_layout)
-    check_config(read_json_blob(store, manifest.config, place), place)
-    layers = _scan_layers(manifest.layers, store, place, update)
-    return manifest, merge_layers(layers, place)
-
-
-def read_json_blob(store: Store, blob: Blob, place: str) -> bytes:
+def read_json_blob(store: Store, blob: Descriptor, place: str) -> bytes:
     """All bytes of a small blob."""
     if blob.size > LARGEST_JSON:
         raise unreadable(f"{blob.digest} of {blob.size} bytes, where a small JSON file belongs", place)
@@ -87,24 +74,26 @@ def read_json_blob(store: Store, blob: Blob, place: str) -> bytes:
         return data
 
 
-def _scan_layers(blobs: Sequence[Blob], store: Store, place: str, update: Callable[[str], None]) -> list[Layer]:
-    """The layers in their order; each distinct blob is read once."""
+def read_blobs(
+    blobs: Sequence[Descriptor], store: Store, read: Callable[[Descriptor, Source], T], update: Update
+) -> dict[str, T]:
+    """What `read` makes of each distinct blob, by digest. The first failure is raised, and stops the others."""
     distinct = {blob.digest: blob for blob in blobs}
     progress = _Progress(list(distinct.values()), update)
 
-    def scan(blob: Blob) -> Layer:
+    def visit(blob: Descriptor) -> T:
         with store.open(blob) as stream:
-            layer = scan_layer(_Counted(stream, progress), f"{place}, layer {blob.digest}")
+            found = read(blob, _Counted(stream, progress))
         progress.end_layer()
-        return layer
+        return found
 
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
         try:
-            futures = {digest: pool.submit(scan, blob) for digest, blob in distinct.items()}
+            futures = {digest: pool.submit(visit, blob) for digest, blob in distinct.items()}
             ended, _ = wait(futures.values(), return_when=FIRST_EXCEPTION)
             for future in ended:
                 future.result()
-            return [futures[blob.digest].result() for blob in blobs]
+            return {digest: future.result() for digest, future in futures.items()}
         except BaseException:
             progress.stopped = True  # gigabytes of other layers are of no use any more
             pool.shutdown(wait=False, cancel_futures=True)
@@ -114,7 +103,7 @@ def _scan_layers(blobs: Sequence[Blob], store: Store, place: str, update: Callab
 class _Progress:
     """How far the layers are, told as it changes; and whether anybody still wants them."""
 
-    def __init__(self, blobs: Sequence[Blob], update: Callable[[str], None]) -> None:
+    def __init__(self, blobs: Sequence[Descriptor], update: Update) -> None:
         self.stopped = False
         self._update = update
         self._lock = Lock()

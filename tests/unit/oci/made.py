@@ -1,4 +1,4 @@
-"""Layers, layouts and images made in memory, around real libraries from tests/data/gpucode."""
+"""Layers, layouts and images made in memory."""
 
 from __future__ import annotations
 
@@ -7,31 +7,45 @@ import io
 import json
 import tarfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import zstandard
 
-from scripts.audit.library import Library, parse_library
-from scripts.registry.client import OCI_INDEX, OCI_MANIFEST, digest_of
-from tests.unit.builders import DATA
+from scripts.errors import HallmarkError
+from scripts.oci.descriptor import LAYER_TAR, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, digest_of
+from scripts.oci.layer import scan_layer
+from scripts.oci.tar import Source, TarMember
 
-PLAIN = (DATA / "gpucode/plain.so").read_bytes()
-SEVERAL = (DATA / "gpucode/several.so").read_bytes()
-HOST = (DATA / "gpucode/host.so").read_bytes()
-CONFIG = "application/vnd.oci.image.config.v1+json"
-LAYER = "application/vnd.oci.image.layer.v1.tar"
+PLAIN = b"thing" + Random(1).randbytes(18_895)
+SEVERAL = b"thing" + Random(2).randbytes(995)
+HOST = Random(3).randbytes(2000)
 
 _TYPES = {"link": tarfile.SYMTYPE, "hard": tarfile.LNKTYPE, "folder": tarfile.DIRTYPE, "pipe": tarfile.FIFOTYPE}
 Entry = tuple[str, bytes] | tuple[str, str, str]
 
 
-def library(path: str, data: bytes = PLAIN) -> Library:
-    """What is to be found of a file of these bytes."""
-    found = parse_library(path, data)
-    assert found
-    return found
+@dataclass(frozen=True)
+class Thing:
+    """What the visitor of these tests keeps: files that start with "thing", and what is sparse."""
+
+    path: str
+    data: bytes = PLAIN
+
+
+def keep_thing(path: str, member: TarMember, content: Source) -> Thing | None:
+    if member.kind == "sparse":
+        return Thing(path, b"sparse")
+    data = b""
+    while chunk := content.read(1 << 16):
+        data += chunk
+    return Thing(path, data) if data.startswith(b"thing") else None
+
+
+def rename_thing(thing: Thing, path: str) -> Thing:
+    return replace(thing, path=path)
 
 
 def make_tar(*entries: Entry, form: int = tarfile.PAX_FORMAT) -> bytes:
@@ -56,8 +70,16 @@ def zstd(data: bytes) -> bytes:
 COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {"plain": bytes, "gzip": gzip.compress, "zstd": zstd}
 
 
+def find_diff_id(layer: bytes) -> str:
+    """The digest of a layer's plain bytes; of one that is no layer, of the bytes that there are."""
+    try:
+        return scan_layer(io.BytesIO(layer), "", lambda path, member, content: None).diff_id
+    except HallmarkError:
+        return digest_of(layer)
+
+
 @dataclass
-class Image:
+class MadeImage:
     """The blobs of an image, and its index.json."""
 
     blobs: dict[str, bytes] = field(default_factory=dict)
@@ -67,13 +89,21 @@ class Image:
         self.blobs[digest_of(data)] = data
         return {"mediaType": media_type, "digest": digest_of(data), "size": len(data), **fields}
 
-    def add(self, layers: Sequence[bytes], architecture: str = "amd64", **fields: Any) -> dict[str, Any]:
+    def add(
+        self,
+        layers: Sequence[bytes],
+        architecture: str = "amd64",
+        diff_ids: Sequence[str] | None = None,
+        **fields: Any,
+    ) -> dict[str, Any]:
         """An image of these layers; gives the descriptor of its manifest."""
-        config = {"os": "linux", "architecture": architecture, "rootfs": {"type": "layers"}}
+        diff_ids = [find_diff_id(layer) for layer in layers] if diff_ids is None else diff_ids
+        rootfs = {"type": "layers", "diff_ids": diff_ids}
+        config = {"os": "linux", "architecture": architecture, "rootfs": rootfs}
         manifest = {
             "schemaVersion": 2,
-            "config": self.keep(json.dumps(config).encode(), CONFIG),
-            "layers": [self.keep(layer, LAYER) for layer in layers],
+            "config": self.keep(json.dumps(config).encode(), OCI_CONFIG),
+            "layers": [self.keep(layer, LAYER_TAR) for layer in layers],
         }
         return self.keep(json.dumps(manifest).encode(), OCI_MANIFEST, **fields)
 
