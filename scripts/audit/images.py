@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scripts.audit.library import Library, keep_library
+from scripts.audit.shelf import LibraryShelf
 from scripts.oci.image import find_manifest, read_image
 from scripts.oci.layer import Layer
 from scripts.oci.layout import LayoutStore
@@ -30,14 +31,19 @@ class RemoteImage:
     libraries: list[Library]
 
 
-def read_layout(folder: Path, update: Callable[[str], None] = lambda text: None) -> list[Library]:
-    """The libraries of the image in an OCI layout, every blob of it hashed meanwhile.
+def read_layout(
+    folder: Path, update: Callable[[str], None] = lambda text: None, kept: Path | None = None
+) -> list[Library]:
+    """The libraries of the image in an OCI layout.
 
-    Raises Undecided where the layout is incomplete, damaged, or holds no image or several for linux/amd64.
+    What a layer holds is kept in the folder `kept`, by the digest of the layer's plain bytes, and a layer that is
+    there is not read: whoever made the layout has verified it. Every blob that is read is hashed meanwhile. Raises
+    Undecided where the layout is incomplete, damaged, or holds no image or several for linux/amd64.
     """
     place, store = str(folder), LayoutStore(folder)
     image = find_manifest(store.read_index(), None, store.read_manifest, place)
-    return merge_libraries(read_image(image, store, place, keep_library, update), place)
+    shelf = LibraryShelf(kept) if kept else None
+    return merge_libraries(read_image(image, store, place, keep_library, update, shelf), place)
 
 
 def read_registry(text: str, registry: Registry, update: Callable[[str], None] = lambda text: None) -> RemoteImage:

@@ -115,7 +115,8 @@ class CellRun:
         rules = select_rules(self.planned.image.audit, self.cell)
         layout = self._layout(candidate.digest, "built")
         with announce(self.cell.id, "audit") as update:
-            found = judge(read_layout(layout.folder, update), self.cell.target.compute, rules)
+            kept = self.project.site.cache / "audit" / "layers"
+            found = judge(read_layout(layout.folder, update, kept), self.cell.target.compute, rules)
         audit = Audit(found.compute, found.libraries, (*found.problems, *find_losses(upstream, found)))
         report = render_audit(audit, self.cell.id, self.cell.target, candidate.digest)
         write_audit(self.run_folder, identify_audit(candidate.digest, self.cell.target, rules), report)

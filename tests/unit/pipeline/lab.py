@@ -121,7 +121,8 @@ class Lab:
         self._note("audit wheels")
         return self.wheels
 
-    def _read_layout(self, folder: Path, update: Callable[[str], None]) -> list[Library]:
+    def _read_layout(self, folder: Path, update: Callable[[str], None], kept: Path) -> list[Library]:
+        assert kept == self.site.cache / "audit" / "layers"
         candidate = find_candidate(Workspace(self.root), folder.name)
         assert candidate, "a layout that was recorded"
         self._note(f"audit {candidate.name}")
