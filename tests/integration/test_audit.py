@@ -15,13 +15,16 @@ from scripts.audit.library import Library
 from scripts.audit.local import find_local, read_export, read_local
 from scripts.build.steps import make_steps
 from scripts.engine import Engine
-from scripts.engine.images import load_layout, remove_image
+from scripts.engine.images import export_layout, load_layout, remove_image
 from scripts.files import link_or_copy
+from scripts.oci.archive import extract_archive, write_archive
+from scripts.oci.compare import compare_layouts
 from scripts.oci.layout import Layout
 from scripts.plan import Selection, make_plan
 from scripts.project import Project
 from scripts.publish.promote import promote, push_candidate
 from scripts.registry.client import Registry
+from scripts.registry.pull import pull_layout
 from scripts.registry.reference import Repository
 from tests.unit.audit.samples import HOST, PLAIN, SEVERAL, library
 from tests.unit.oci.made import Entry, MadeImage, make_tar, zstd
@@ -125,6 +128,22 @@ def test_every_way_gives_the_same_libraries(layout: Layout, engine: Engine, regi
     assert read_local(engine, layout.digest, said.append).libraries == FOUND
     assert find_local(engine, layout.digest) == layout.digest
     assert engine.client.containers.list(all=True, filters={"label": "io.hallmark.audit"}) == []
+
+
+def test_an_image_comes_back_unchanged_from_wherever_it_was(
+    layout: Layout, engine: Engine, registry: str, tmp_path: Path
+) -> None:
+    repository = Repository.parse(f"{registry}/returned/image")
+    push_candidate(Registry(), repository, layout)
+    write_archive(layout, tmp_path / "image.tar")
+    returned = [
+        export_layout(engine, layout.digest, tmp_path / "exported", lambda text: None),
+        pull_layout(Registry(), repository, layout.digest, tmp_path / "pulled", lambda text: None),
+        extract_archive(tmp_path / "image.tar", tmp_path / "extracted"),
+    ]
+    for other in returned:
+        other.verify()
+        assert compare_layouts(layout, other) == []
 
 
 def test_an_image_without_python_is_read_from_the_export(engine: Engine, tmp_path: Path) -> None:
