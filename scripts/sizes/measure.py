@@ -20,8 +20,8 @@ from scripts.matrix import Matrix
 from scripts.model import LockedFile
 from scripts.plan import PlannedCell
 from scripts.project import Project
-from scripts.slim.archive import Archive
 from scripts.slim.cached import slim_files
+from scripts.zips import ZipReader
 
 _LEVEL = 3  # of zstd, as BuildKit compresses a layer
 _THREADS = 2
@@ -127,7 +127,7 @@ def _measure(files: Sequence[LockedFile], cache: Cache, update: Callable[[str], 
 
 
 def _compress(wheel: Path) -> Size:
-    archive = Archive(wheel)
+    archive = ZipReader(wheel)
     compressor = ZstdCompressor(level=_LEVEL).compressobj()
     compressed = unpacked = 0
     for member in archive.members.values():

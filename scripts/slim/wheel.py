@@ -15,11 +15,11 @@ from typing import BinaryIO
 from scripts.errors import ConfigError, Problem
 from scripts.files import canonical_json, naming_disk_full, sha256_file
 from scripts.gpucode import GpuCodeError, runs_on
-from scripts.slim.archive import Archive, Member, Writer
 from scripts.slim.bundled import is_bundled
 from scripts.slim.library import LibraryReport, Piece, slim_bytes
 from scripts.slim.licence import judge_licence
 from scripts.slim.record import WheelNames, hash_pieces, retag_metadata, rewrite_record
+from scripts.zips import ZipMember, ZipReader, ZipWriter
 
 VERSION = 1  # of what a slimmed wheel's bytes depend on, beside its source and the target
 EVIDENCE = "hallmark-slim.json"
@@ -67,7 +67,7 @@ def slim_wheel(wheel: Path, folder: Path, compute: str, sha256: str = "") -> Whe
         runs_on("120", "sass", compute)
     except ValueError as error:
         raise ConfigError(str(error), wheel.name, "choose a target that has a GPU") from error
-    archive = Archive(wheel)
+    archive = ZipReader(wheel)
     before = wheel.stat().st_size
     try:
         names = WheelNames.parse(wheel.name, archive.members, compute)
@@ -80,7 +80,7 @@ def slim_wheel(wheel: Path, folder: Path, compute: str, sha256: str = "") -> Whe
         raise archive.damaged(str(error)) from error
 
 
-def _read_licence(archive: Archive, names: WheelNames) -> tuple[email.message.Message, dict[str, str]]:
+def _read_licence(archive: ZipReader, names: WheelNames) -> tuple[email.message.Message, dict[str, str]]:
     metadata = email.message_from_bytes(_text(archive, names.info + "METADATA"))
     listed = {str(name) for name in metadata.get_all("License-File", [])}
     files = {}
@@ -91,13 +91,13 @@ def _read_licence(archive: Archive, names: WheelNames) -> tuple[email.message.Me
     return metadata, files
 
 
-def _text(archive: Archive, name: str) -> bytes:
+def _text(archive: ZipReader, name: str) -> bytes:
     if name not in archive.members:
         raise ValueError(f"it has no {name}")
     return bytes(archive.read(archive.members[name], _MAX_TEXT))
 
 
-def _slim(archive: Archive, names: WheelNames, folder: Path, before: int, sha256: str) -> WheelReport:
+def _slim(archive: ZipReader, names: WheelNames, folder: Path, before: int, sha256: str) -> WheelReport:
     libraries = [member for name, member in archive.members.items() if _LIBRARY.search(name)]
     libraries.sort(key=lambda member: -member.info.file_size)  # the longest first, or it is what all wait for
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -117,7 +117,7 @@ def _slim(archive: Archive, names: WheelNames, folder: Path, before: int, sha256
     return WheelReport(archive.path, names.compute, before, wheel, after, reason, None, found)
 
 
-def _slim_member(archive: Archive, member: Member, compute: str) -> _Slimmed:
+def _slim_member(archive: ZipReader, member: ZipMember, compute: str) -> _Slimmed:
     data = archive.read(member)
     try:
         pieces, report = slim_bytes(data, member.name, compute, keep=is_bundled(member.name))
@@ -127,7 +127,7 @@ def _slim_member(archive: Archive, member: Member, compute: str) -> _Slimmed:
 
 
 def _write(
-    archive: Archive,
+    archive: ZipReader,
     names: WheelNames,
     folder: Path,
     results: Mapping[str, Future[_Slimmed]],
@@ -153,13 +153,13 @@ def _write(
 
 def _write_members(
     stream: BinaryIO,
-    archive: Archive,
+    archive: ZipReader,
     names: WheelNames,
     results: Mapping[str, Future[_Slimmed]],
     source: str | Future[str],
 ) -> None:
     """All members in the order of the source; what the slimmer adds, and RECORD, come last."""
-    writer = Writer(stream)
+    writer = ZipWriter(stream)
     changed: dict[str, tuple[str, int]] = {}
     metadata, record = names.info + "METADATA", names.info + "RECORD"
     for name, member in archive.members.items():
@@ -183,7 +183,7 @@ def _write_members(
     writer.finish()
 
 
-def _evidence(archive: Archive, names: WheelNames, results: Mapping[str, Future[_Slimmed]], sha256: str) -> bytes:
+def _evidence(archive: ZipReader, names: WheelNames, results: Mapping[str, Future[_Slimmed]], sha256: str) -> bytes:
     reports = {name: future.result().report for name, future in results.items()}
     value = {
         "format": 1,

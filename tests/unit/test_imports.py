@@ -19,6 +19,7 @@ LONGEST = 400
 ORDER = [
     ["errors"],
     ["model", "files", "console", "site"],
+    ["zips"],
     ["registry", "workspace"],
     ["matrix"],
     ["lock", "gpucode", "engine"],

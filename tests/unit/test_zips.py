@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scripts import zips as module
 from scripts.errors import Undecided
-from scripts.slim import archive as module
-from scripts.slim.archive import Archive, Writer
+from scripts.zips import ZipReader, ZipWriter
 
 MOMENT = (2025, 3, 4, 5, 6, 8)
 
@@ -27,10 +27,10 @@ def make(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED, mode: in
     return stream.getvalue()
 
 
-def opened(tmp_path: Path, data: bytes) -> Archive:
+def opened(tmp_path: Path, data: bytes) -> ZipReader:
     path = tmp_path / "x.whl"
     path.write_bytes(data)
-    return Archive(path)
+    return ZipReader(path)
 
 
 def refusal(tmp_path: Path, data: bytes) -> str:
@@ -49,7 +49,7 @@ def test_members_are_read_and_passed_on_as_they_are(tmp_path: Path, method: int)
     found = opened(tmp_path, make(MEMBERS, method, 0o100755))
     assert {name: bytes(found.read(member)) for name, member in found.members.items()} == MEMBERS
     stream = io.BytesIO()
-    writer = Writer(stream)
+    writer = ZipWriter(stream)
     for name, member in found.members.items():
         writer.copy(member, name, found.packed(member))
     writer.store(found.members["empty"], "new", [b"pieces ", b"of it"])
@@ -83,7 +83,7 @@ def test_what_a_stream_wrote_without_knowing_sizes_gets_them(tmp_path: Path) -> 
     found = opened(tmp_path, pipe.data)
     assert found.members["x"].info.flag_bits & 8
     stream = io.BytesIO()
-    writer = Writer(stream)
+    writer = ZipWriter(stream)
     writer.copy(found.members["x"], "x", found.packed(found.members["x"]))
     writer.finish()
     with zipfile.ZipFile(stream) as again:
@@ -96,7 +96,7 @@ def test_what_is_too_large_for_old_zips_is_written_the_new_way(tmp_path: Path, m
     monkeypatch.setattr(module, "_FULL_16", 3)
     found = opened(tmp_path, make(MEMBERS, zipfile.ZIP_STORED))
     stream = io.BytesIO()
-    writer = Writer(stream)
+    writer = ZipWriter(stream)
     for name, member in found.members.items():
         writer.copy(member, name, found.packed(member))
     writer.finish()

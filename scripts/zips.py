@@ -1,4 +1,4 @@
-"""Zip archives, member by member, without unpacking what is only passed on.
+"""Wheels as what they are on disk: zip archives, read and written by member, without unpacking what is only passed on.
 
 The central directory is a set of claims. Sizes are compared with the archive's own before anything is allocated: no
 deflate stream becomes more than 1,032 times as long, and all members together take no more than the archive has.
@@ -31,7 +31,7 @@ _ZIP64_VERSION, _FULL_16, _FULL_32 = 45, 0xFFFF, 0xFFFFFFFF
 
 
 @dataclass(frozen=True)
-class Member:
+class ZipMember:
     """A member of an archive; `offset` is where its packed bytes begin, `info` all that its directory says."""
 
     info: zipfile.ZipInfo
@@ -42,8 +42,8 @@ class Member:
         return self.info.filename
 
 
-class Archive:
-    """An archive that is open for reading. Its members are in the order of its directory."""
+class ZipReader:
+    """An archive that is open for reading: `members` by name, in the order of its directory."""
 
     def __init__(self, path: Path) -> None:
         """Open and check. Raises Undecided for what is no sound archive, and OSError."""
@@ -58,12 +58,13 @@ class Archive:
         self.members = self._check(infos)
 
     def damaged(self, cause: str) -> Undecided:
+        """The error that says why this file cannot be believed."""
         return Undecided(f"not a sound wheel: {cause}", self.path.name, "fetch it again, and compare its hash")
 
-    def _check(self, infos: list[zipfile.ZipInfo]) -> dict[str, Member]:
+    def _check(self, infos: list[zipfile.ZipInfo]) -> dict[str, ZipMember]:
         if len(infos) > _MAX_MEMBERS or sum(info.compress_size for info in infos) > len(self._data):
             raise self.damaged("its directory lists more than it has")
-        members: dict[str, Member] = {}
+        members: dict[str, ZipMember] = {}
         for info in infos:
             path = PurePosixPath(info.filename)
             if path.is_absolute() or ".." in path.parts or "\\" in info.filename or not path.parts:
@@ -72,7 +73,7 @@ class Archive:
                 raise self.damaged(f"it has `{info.filename}` twice")
             if info.flag_bits & _ENCRYPTED or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise self.damaged(f"`{info.filename}` is packed in a way that wheels are not")
-            members[info.filename] = Member(info, self._find(info))
+            members[info.filename] = ZipMember(info, self._find(info))
         return members
 
     def _find(self, info: zipfile.ZipInfo) -> int:
@@ -84,11 +85,11 @@ class Archive:
             raise self.damaged(f"`{info.filename}` is not where the directory says")
         return offset
 
-    def packed(self, member: Member) -> memoryview:
+    def packed(self, member: ZipMember) -> memoryview:
         """A member's bytes as they are in the archive."""
         return memoryview(self._data)[member.offset : member.offset + member.info.compress_size]
 
-    def read(self, member: Member, limit: int = MAX_MEMBER) -> bytes | bytearray:
+    def read(self, member: ZipMember, limit: int = MAX_MEMBER) -> bytes | bytearray:
         """A member's bytes, unpacked and checked. Raises Undecided where they are not what the directory says."""
         info = member.info
         if info.file_size > min(limit, max(info.compress_size, 1) * _MAX_RATIO):
@@ -104,7 +105,7 @@ class Archive:
         return data
 
 
-class Writer:
+class ZipWriter:
     """Writes an archive to a stream, each member with the time and the mode of one that it is made from."""
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -112,12 +113,12 @@ class Writer:
         self._directory: list[bytes] = []
         self._offset = 0
 
-    def copy(self, member: Member, name: str, packed: memoryview) -> None:
+    def copy(self, member: ZipMember, name: str, packed: memoryview) -> None:
         """Pass a member on as it is, perhaps under another name."""
         info = member.info
         self._add(info, name, info.compress_type, info.CRC, info.file_size, [packed])
 
-    def store(self, like: Member, name: str, pieces: Sequence[bytes | bytearray]) -> None:
+    def store(self, like: ZipMember, name: str, pieces: Sequence[bytes | bytearray]) -> None:
         """Write bytes as a member, not packed: the wheel is installed at once, and a layer is packed afterwards."""
         crc = 0
         for piece in pieces:
