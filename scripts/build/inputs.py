@@ -13,7 +13,7 @@ from scripts.console import note
 from scripts.console import step as announce
 from scripts.fetch import Cache
 from scripts.files import format_size, link_or_copy, naming_disk_full
-from scripts.slim.cached import slim_files
+from scripts.slim.wheel.cached import slim_files
 
 # How much larger Debian packages are once installed, measured on images/base; a disk check needs no more than that.
 _DEB_RATIO = 5

@@ -13,7 +13,7 @@ from scripts.lock import Lock, image_slot, read_slot, recipe_slot, tools_slot
 from scripts.matrix import Image, Matrix, select_rules
 from scripts.model import LockedFile
 from scripts.plan import PlannedCell
-from scripts.slim.wheel import VERSION as SLIMMER
+from scripts.slim.wheel.wheel import VERSION as SLIMMER
 
 FORMAT = 1  # raised when the way in which inputs are laid out changes what comes out of the same inputs
 INSTALLER = Path(__file__).with_name("install-wheels")

@@ -20,7 +20,7 @@ from scripts.matrix import Matrix
 from scripts.model import LockedFile
 from scripts.plan import PlannedCell
 from scripts.project import Project
-from scripts.slim.cached import slim_files
+from scripts.slim.wheel.cached import slim_files
 from scripts.zips import ZipReader
 
 _LEVEL = 3  # of zstd, as BuildKit compresses a layer

@@ -19,7 +19,7 @@ from scripts.model import Target
 from scripts.project import Project, find_running
 from scripts.sizes.measure import measure_cell
 from scripts.sizes.picture import draw_sizes
-from scripts.slim.wheel import slim_wheel
+from scripts.slim.wheel.wheel import slim_wheel
 from scripts.verbs.selection import find_gpu, open_cells
 
 

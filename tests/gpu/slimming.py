@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.gpucode import read_gpu_code
-from scripts.slim.library import LibraryReport, slim_library
+from scripts.slim.elf.library import LibraryReport, slim_library
 
 ROOT = Path(__file__).resolve().parents[2]
 NO_KERNEL = "no kernel image is available for execution on the device"

@@ -16,7 +16,7 @@ from scripts.build.steps import INSTALLER, Step
 from scripts.errors import Undecided
 from scripts.fetch import Cache
 from scripts.model import LockedFile
-from scripts.slim.cached import SlimmedFile
+from scripts.slim.wheel.cached import SlimmedFile
 from tests.unit.builders import EPOCH, lock_bytes, make_image, put_in_cache, write
 
 from .debs import make_deb

@@ -13,8 +13,8 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from scripts.slim.image import SHF_ALLOC, SHT_DYNSYM, SHT_REL, SHT_RELA, Image, Section, Untouchable
-from scripts.slim.relocations import RELATIVE, Relocation, Symbol, read_relocations, read_symbols, symbol_tables
+from scripts.slim.elf.relocations import RELATIVE, Relocation, Symbol, read_relocations, read_symbols, symbol_tables
+from scripts.slim.elf.shared_object import SHF_ALLOC, SHT_DYNSYM, SHT_REL, SHT_RELA, Section, SharedObject, Untouchable
 
 WRAPPERS = ".nvFatBinSegment"
 _WRAPPER = struct.Struct("<IIQQ")
@@ -32,29 +32,29 @@ class References:
     lengths: dict[int, int] = field(default_factory=dict)
 
 
-def find_references(image: Image, fatbin: Section, lengths: Mapping[int, int]) -> References:
+def find_references(shared: SharedObject, fatbin: Section, lengths: Mapping[int, int]) -> References:
     """Every reference to the containers of `fatbin`, which are given as their addresses and lengths in bytes.
 
     Values in the result are addresses of containers. Raises Untouchable for whatever does not fit the picture above,
     and GpuCodeError for a damaged file.
     """
-    if any(section.kind in (SHT_REL, SHT_RELA) and not section.flags & SHF_ALLOC for section in image.sections):
+    if any(section.kind in (SHT_REL, SHT_RELA) and not section.flags & SHF_ALLOC for section in shared.sections):
         raise Untouchable("it keeps the linker's own relocations")
-    wrappers = image.find(WRAPPERS)
+    wrappers = shared.find(WRAPPERS)
     if wrappers.size % _WRAPPER.size or wrappers.size // _WRAPPER.size > _MAX_WRAPPERS:
         raise Untouchable(f"{WRAPPERS} has {wrappers.size} bytes")
-    if image.offset_of(wrappers.address, wrappers.size, WRAPPERS) != wrappers.offset:
+    if shared.offset_of(wrappers.address, wrappers.size, WRAPPERS) != wrappers.offset:
         raise Untouchable(f"{WRAPPERS} is not where its header says")
     references = References()
-    slots = _find_slots(image, fatbin, wrappers)
-    pointed = [_read_wrapper(image, fatbin, wrappers, at, slots, references) for at in _wrapper_offsets(wrappers)]
+    slots = _find_slots(shared, fatbin, wrappers)
+    pointed = [_read_wrapper(shared, fatbin, wrappers, at, slots, references) for at in _wrapper_offsets(wrappers)]
     if slots:
         raise Untouchable(f"a relocation in {WRAPPERS} is not of a wrapper's pointer")
     moved = sorted(target for target in pointed if fatbin.holds(target))
     if moved != sorted(lengths):
         raise Untouchable(f"{len(moved)} wrappers do not point at {len(lengths)} containers one to one")
-    for table in symbol_tables(image):
-        for symbol in read_symbols(image, table):
+    for table in symbol_tables(shared):
+        for symbol in read_symbols(shared, table):
             if symbol.section == fatbin.index or (symbol.section and fatbin.holds(symbol.value)):
                 _add_symbol(symbol, table, fatbin, lengths, references)
     return references
@@ -64,10 +64,10 @@ def _wrapper_offsets(wrappers: Section) -> range:
     return range(0, wrappers.size, _WRAPPER.size)
 
 
-def _find_slots(image: Image, fatbin: Section, wrappers: Section) -> dict[int, Relocation]:
+def _find_slots(shared: SharedObject, fatbin: Section, wrappers: Section) -> dict[int, Relocation]:
     """The relocations of the wrappers, by address. No other may have to do with `.nv_fatbin`."""
     slots: dict[int, Relocation] = {}
-    for relocation in read_relocations(image):
+    for relocation in read_relocations(shared):
         first, last = relocation.place, relocation.place + 7
         if wrappers.holds(first) or wrappers.holds(last):
             if relocation.kind != RELATIVE or first in slots:
@@ -81,10 +81,15 @@ def _find_slots(image: Image, fatbin: Section, wrappers: Section) -> dict[int, R
 
 
 def _read_wrapper(
-    image: Image, fatbin: Section, wrappers: Section, at: int, slots: dict[int, Relocation], references: References
+    shared: SharedObject,
+    fatbin: Section,
+    wrappers: Section,
+    at: int,
+    slots: dict[int, Relocation],
+    references: References,
 ) -> int:
     """What one wrapper points at. Takes its relocations out of `slots`, and adds its words to the references."""
-    magic, version, in_place, last = _WRAPPER.unpack_from(image.data, wrappers.offset + at)
+    magic, version, in_place, last = _WRAPPER.unpack_from(shared.data, wrappers.offset + at)
     if magic != _WRAPPER_MAGIC or version not in (1, 2):
         raise Untouchable(f"{WRAPPERS} has something other than a wrapper of version 1 or 2")
     pointer = slots.pop(wrappers.address + at + _POINTER, None)

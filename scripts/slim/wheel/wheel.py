@@ -12,13 +12,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from scripts.errors import ConfigError, Problem
-from scripts.files import canonical_json, naming_disk_full, sha256_file
+from scripts.errors import ConfigError, Problem, Undecided
+from scripts.files import canonical_json, format_size, naming_disk_full, sha256_file
 from scripts.gpucode import GpuCodeError, runs_on
-from scripts.slim.bundled import is_bundled
-from scripts.slim.library import LibraryReport, Piece, slim_bytes
-from scripts.slim.licence import judge_licence
-from scripts.slim.record import WheelNames, hash_pieces, retag_metadata, rewrite_record
+from scripts.slim.elf.library import LibraryReport, Piece, slim_bytes
+from scripts.slim.wheel.bundled import is_bundled
+from scripts.slim.wheel.licence import judge_licence
+from scripts.slim.wheel.names import WheelNames, retag_metadata
+from scripts.slim.wheel.record import hash_pieces, rewrite_record
 from scripts.zips import ZipMember, ZipReader, ZipWriter
 
 VERSION = 1  # of what a slimmed wheel's bytes depend on, beside its source and the target
@@ -61,7 +62,7 @@ def slim_wheel(wheel: Path, folder: Path, compute: str, sha256: str = "") -> Whe
 
     The new wheel is a function of the old one's bytes and name and of `compute`. `sha256` is the source's hash where
     the caller knows it, which saves reading it once. Raises ConfigError for a `compute` that is none, Undecided for a
-    damaged wheel and on a full disk, and OSError.
+    damaged wheel, without memory enough and on a full disk, and OSError.
     """
     try:
         runs_on("120", "sass", compute)
@@ -118,11 +119,14 @@ def _slim(archive: ZipReader, names: WheelNames, folder: Path, before: int, sha2
 
 
 def _slim_member(archive: ZipReader, member: ZipMember, compute: str) -> _Slimmed:
-    data = archive.read(member)
     try:
+        data = archive.read(member)
         pieces, report = slim_bytes(data, member.name, compute, keep=is_bundled(member.name))
     except GpuCodeError as error:  # the makers' file is what it is; whoever audits the image will look at it again
         pieces, report = [], LibraryReport(len(data), len(data), 1, untouched=f"it cannot be read: {error}")
+    except MemoryError as error:
+        cause = f"there is not enough memory to slim `{member.name}` ({format_size(member.info.file_size)})"
+        raise Undecided(cause, archive.path.name, "free some memory, then run the same command again") from error
     return _Slimmed(pieces, report, hash_pieces(pieces))
 
 

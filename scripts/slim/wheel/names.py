@@ -1,13 +1,9 @@
-"""The names and the bookkeeping of a wheel: its version in four places, and RECORD, which lists every file's hash."""
+"""What a wheel is called: in its file name, its folders and its METADATA; and what it is called once it is slimmed."""
 
 from __future__ import annotations
 
-import base64
-import csv
-import hashlib
-import io
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
@@ -19,15 +15,6 @@ _SIGNATURES = ("RECORD.jws", "RECORD.p7s")  # of the old RECORD, which a new one
 def tag_version(version: str, compute: str) -> str:
     """The version with the target as its local part: `2.10.0+sm120`, `2.13.0+cu130.sm120`."""
     return f"{version}{'.' if '+' in version else '+'}sm{compute.replace('.', '')}"
-
-
-def hash_pieces(pieces: Iterable[bytes | bytearray]) -> tuple[str, int]:
-    """A file's hash as RECORD has it, and its size in bytes."""
-    digest, size = hashlib.sha256(), 0
-    for piece in pieces:
-        digest.update(piece)
-        size += len(piece)
-    return f"sha256={base64.urlsafe_b64encode(digest.digest()).decode().rstrip('=')}", size
 
 
 @dataclass(frozen=True)
@@ -79,26 +66,3 @@ def retag_metadata(metadata: bytes, compute: str) -> bytes:
         raise ValueError("METADATA has not one version")
     tagged = _VERSION_LINE.sub(lambda line: line[1] + tag_version(line[2].decode(), compute).encode(), head)
     return tagged + metadata[len(head) :]
-
-
-def rewrite_record(record: str, names: WheelNames, changed: Mapping[str, tuple[str, int]]) -> bytes:
-    """RECORD with new names, with the hash and size of what was changed or added (by new name), without signatures.
-
-    Raises ValueError for a RECORD that is not a table of three columns.
-    """
-    rows = []
-    seen = set()
-    try:
-        for path, digest, size in csv.reader(io.StringIO(record, newline="")):
-            if not names.is_signature(path):
-                name = names.rename(path)
-                seen.add(name)
-                rows.append((name, *changed.get(name, (digest, size))))
-    except (csv.Error, ValueError) as error:
-        raise ValueError(f"RECORD is not a table of three columns: {error}") from error
-    own = names.rename(names.info + "RECORD")
-    rows += [(name, *changed[name]) for name in sorted(changed.keys() - seen)]
-    rows = [row for row in rows if row[0] != own]
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows([*rows, (own, "", "")])
-    return text.getvalue().encode()

@@ -13,10 +13,10 @@ import pytest
 from scripts.errors import Problem, Undecided
 from scripts.fetch import Cache
 from scripts.model import LockedFile
-from scripts.slim import cached as module
-from scripts.slim.cached import SlimmedFile, slim_files
-from scripts.slim.library import LibraryReport
-from scripts.slim.wheel import WheelReport
+from scripts.slim.elf.library import LibraryReport
+from scripts.slim.wheel import cached as module
+from scripts.slim.wheel.cached import SlimmedFile, slim_files
+from scripts.slim.wheel.wheel import WheelReport
 from tests.unit.builders import lock_bytes, put_in_cache, sha256
 
 NAME = "big_kernels-1.0-cp311-cp311-linux_x86_64.whl"
@@ -155,3 +155,15 @@ def test_a_slimmer_that_fails_leaves_no_note_and_nothing_half_made(slimmer: Slim
     assert [path.name for path in slimmer.cache.root.iterdir()] == ["sha256"]
     slimmer.make = slimmer.smaller
     assert slimmer.run()[0].used.file == SLIMMED
+
+
+def test_a_cache_that_cannot_be_written_is_undecided(slimmer: Slimmer) -> None:
+    def fail(wheel: Path, folder: Path) -> dict[str, Any]:
+        raise PermissionError(13, "Permission denied", "/cache/slim")
+
+    slimmer.make = fail
+    with pytest.raises(Undecided) as caught:
+        slimmer.run()
+    [problem] = caught.value.problems
+    assert (problem.cause, problem.place) == (f"{NAME} cannot be slimmed: Permission denied", "/cache/slim")
+    assert problem.next_step

@@ -11,10 +11,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scripts.gpucode import Entry, GpuCodeError, parse_gpu_code
-from scripts.slim.choose import choose_entries
-from scripts.slim.library import LibraryReport, slim_bytes, slim_library
+from scripts.slim.elf.choose import choose_entries
+from scripts.slim.elf.library import LibraryReport, slim_bytes, slim_library
 from tests.unit.gpucode import FIXTURES
-from tests.unit.slim import DYNSYM, FATBIN, INDEX, RELATIVE, RELOCATIONS, RODATA, Library, Process, fatbin, ptx, sass
+from tests.unit.slim.elf.made import (
+    DYNSYM,
+    FATBIN,
+    INDEX,
+    RELATIVE,
+    RELOCATIONS,
+    RODATA,
+    Library,
+    Process,
+    fatbin,
+    ptx,
+    sass,
+)
 
 MIXED = [
     fatbin(sass("80"), sass("90"), sass("120", 520), ptx("120")),

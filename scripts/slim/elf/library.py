@@ -13,11 +13,11 @@ from scripts.files import naming_disk_full
 from scripts.gpucode import Container, parse_gpu_code
 from scripts.gpucode.elf import Buffer
 from scripts.gpucode.fatbin import LINKED
-from scripts.slim.bundled import find_linked_in
-from scripts.slim.choose import choose_entries
-from scripts.slim.cut import Cut, plan_cut
-from scripts.slim.image import SECTION, Image, Section, Untouchable, read_image
-from scripts.slim.references import References, find_references
+from scripts.slim.elf.choose import choose_entries
+from scripts.slim.elf.cut import Cut, plan_cut
+from scripts.slim.elf.linked import find_linked_in
+from scripts.slim.elf.references import References, find_references
+from scripts.slim.elf.shared_object import SECTION, Section, SharedObject, Untouchable, read_shared_object
 
 Piece = bytes | bytearray
 
@@ -92,25 +92,25 @@ def slim_bytes(data: Buffer, name: str, compute: str, *, keep: bool = False) -> 
     if keep:
         return [], replace(report, untouched="it is a library of NVIDIA's, which may not be modified")
     try:
-        image = read_image(data, name)
-        if owner := find_linked_in(image):
+        shared = read_shared_object(data, name)
+        if owner := find_linked_in(shared):
             raise Untouchable(f"it has NVIDIA's {owner} linked into it, which may not be modified")
-        pieces = list(_rewrite(image, linked, chosen))
+        pieces = list(_rewrite(shared, linked, chosen))
     except Untouchable as reason:
         return [], replace(report, untouched=str(reason))
     return pieces, replace(report, after=sum(map(len, pieces)), removed=removed)
 
 
-def _rewrite(image: Image, containers: list[Container], chosen: list[list[int]]) -> Iterator[Piece]:
-    fatbin = image.find(LINKED)
-    kept = list(_pack(image, fatbin, containers, chosen))
-    references = find_references(image, fatbin, {each.address: each.length for each in kept})
+def _rewrite(shared: SharedObject, containers: list[Container], chosen: list[list[int]]) -> Iterator[Piece]:
+    fatbin = shared.find(LINKED)
+    kept = list(_pack(shared, fatbin, containers, chosen))
+    references = find_references(shared, fatbin, {each.address: each.length for each in kept})
     size = kept[-1].new_address + kept[-1].new_length - fatbin.address
-    cut = plan_cut(image, fatbin, size)
-    with memoryview(image.data) as view:
+    cut = plan_cut(shared, fatbin, size)
+    with memoryview(shared.data) as view:
         head, tail = bytearray(view[: fatbin.offset]), bytearray(view[cut.resume :])
     tail[: fatbin.end - cut.resume] = bytes(fatbin.end - cut.resume)
-    for offset, value in chain(_patch_references(references, kept), _patch_headers(image, fatbin, size, cut)):
+    for offset, value in chain(_patch_references(references, kept), _patch_headers(shared, fatbin, size, cut)):
         part, place = (head, offset) if offset < fatbin.offset else (tail, offset - cut.resume)
         part[place : place + len(value)] = value
     yield head
@@ -123,29 +123,31 @@ def _rewrite(image: Image, containers: list[Container], chosen: list[list[int]])
     yield tail
 
 
-def _pack(image: Image, fatbin: Section, containers: list[Container], chosen: list[list[int]]) -> Iterator[_Kept]:
+def _pack(
+    shared: SharedObject, fatbin: Section, containers: list[Container], chosen: list[list[int]]
+) -> Iterator[_Kept]:
     """The containers with the entries that were chosen, one behind the other, as aligned as the section is."""
     align = max(8, fatbin.align)
     if align & (align - 1) or fatbin.address % align:
         raise Untouchable(f"{fatbin.name} is not aligned as it says")
     address = fatbin.address
     for container, keep in zip(containers, chosen, strict=True):
-        spans = _entry_spans(image, container)
-        with memoryview(image.data) as view:
+        spans = _entry_spans(shared, container)
+        with memoryview(shared.data) as view:
             body = [bytes(view[start:end]) for index, (start, end) in enumerate(spans) if index in keep]
         length = _CONTAINER.size + sum(map(len, body))
-        old = _CONTAINER.unpack_from(image.data, container.offset)
+        old = _CONTAINER.unpack_from(shared.data, container.offset)
         header = _CONTAINER.pack(*old[:3], length - _CONTAINER.size)
         old_address = container.offset - fatbin.offset + fatbin.address
         yield _Kept((header, *body), old_address, _CONTAINER.size + old[3], address, length)
         address += -(-length // align) * align
 
 
-def _entry_spans(image: Image, container: Container) -> Iterator[tuple[int, int]]:
+def _entry_spans(shared: SharedObject, container: Container) -> Iterator[tuple[int, int]]:
     """Where each entry begins and ends in the file. The reader has compared all of it with the container's size."""
     start = container.offset + _CONTAINER.size
     for _ in container.entries:
-        end = start + sum(_ENTRY_SIZES.unpack_from(image.data, start))
+        end = start + sum(_ENTRY_SIZES.unpack_from(shared.data, start))
         yield start, end
         start = end
 
@@ -159,11 +161,11 @@ def _patch_references(references: References, kept: list[_Kept]) -> Iterator[tup
         yield offset, moved[address].new_length.to_bytes(8, "little")
 
 
-def _patch_headers(image: Image, fatbin: Section, size: int, cut: Cut) -> Iterator[tuple[int, bytes]]:
-    yield image.segment_table, b"".join(segment.pack() for segment in cut.segments)
+def _patch_headers(shared: SharedObject, fatbin: Section, size: int, cut: Cut) -> Iterator[tuple[int, bytes]]:
+    yield shared.segment_table, b"".join(segment.pack() for segment in cut.segments)
     yield _SEGMENT_COUNT, len(cut.segments).to_bytes(2, "little")
-    yield _SECTION_TABLE, cut.move(image.section_table).to_bytes(8, "little")
-    for section in image.sections:
-        header = image.section_table + section.index * SECTION.size
+    yield _SECTION_TABLE, cut.move(shared.section_table).to_bytes(8, "little")
+    for section in shared.sections:
+        header = shared.section_table + section.index * SECTION.size
         yield header + _SECTION_OFFSET, cut.move(section.offset).to_bytes(8, "little")
-    yield image.section_table + fatbin.index * SECTION.size + _SECTION_SIZE, size.to_bytes(8, "little")
+    yield shared.section_table + fatbin.index * SECTION.size + _SECTION_SIZE, size.to_bytes(8, "little")

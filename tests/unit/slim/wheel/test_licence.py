@@ -4,7 +4,7 @@ import email
 
 import pytest
 
-from scripts.slim.licence import judge_licence
+from scripts.slim.wheel.licence import judge_licence
 
 MIT = "MIT License\n\nCopyright (c) NVIDIA CORPORATION\n\nPermission is hereby granted, free of charge, to any person"
 APACHE = "                     Apache License\n               Version 2.0, January 2004\n"

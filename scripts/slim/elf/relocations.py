@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from scripts.gpucode import GpuCodeError
-from scripts.slim.image import SHT_DYNSYM, SHT_SYMTAB, Image, Section, Untouchable, read_dynamic
+from scripts.slim.elf.shared_object import SHT_DYNSYM, SHT_SYMTAB, Section, SharedObject, Untouchable, read_dynamic
 
 RELATIVE = 8  # R_X86_64_RELATIVE: the word becomes the addend plus the address that the library is loaded at
 _RELA = struct.Struct("<QQq")
@@ -38,44 +38,44 @@ class Symbol(NamedTuple):
     offset: int
 
 
-def read_relocations(image: Image) -> Iterator[Relocation]:
+def read_relocations(shared: SharedObject) -> Iterator[Relocation]:
     """All relocations that the loader applies, as it finds them: by the dynamic table, not by sections.
 
     Raises GpuCodeError or Untouchable.
     """
-    dynamic = read_dynamic(image)
+    dynamic = read_dynamic(shared)
     if _DT_REL in dynamic or dynamic.get(_DT_PLTREL, 7) != 7 or not dynamic.keys().isdisjoint(_DT_ANDROID):
         raise Untouchable("its relocations are of a kind that x86-64 Linux does not use")
-    symbols = _dynamic_symbols(image, dynamic)
+    symbols = _dynamic_symbols(shared, dynamic)
     for tags in (_RELA_TABLE, _JUMP_TABLE):
-        yield from _read_rela(image, *_table(image, dynamic, tags, _RELA.size), symbols)
-    yield from _read_relr(image, *_table(image, dynamic, _RELR_TABLE, _WORD.size))
+        yield from _read_rela(shared, *_table(shared, dynamic, tags, _RELA.size), symbols)
+    yield from _read_relr(shared, *_table(shared, dynamic, _RELR_TABLE, _WORD.size))
 
 
-def _table(image: Image, dynamic: dict[int, int], tags: tuple[int, int], entry: int) -> tuple[int, bytes]:
+def _table(shared: SharedObject, dynamic: dict[int, int], tags: tuple[int, int], entry: int) -> tuple[int, bytes]:
     """Where a table lies in the file, and its bytes."""
     size = dynamic.get(tags[1], 0)
     if not size:
         return 0, b""
     if size % entry or size // entry > _MAX:
-        raise GpuCodeError(f"a relocation table of {size} bytes", image.name)
-    offset = image.offset_of(dynamic.get(tags[0], 0), size, "a relocation table")
-    return offset, bytes(image.data[offset : offset + size])
+        raise GpuCodeError(f"a relocation table of {size} bytes", shared.name)
+    offset = shared.offset_of(dynamic.get(tags[0], 0), size, "a relocation table")
+    return offset, bytes(shared.data[offset : offset + size])
 
 
-def _read_rela(image: Image, offset: int, table: bytes, symbols: list[int]) -> Iterator[Relocation]:
+def _read_rela(shared: SharedObject, offset: int, table: bytes, symbols: list[int]) -> Iterator[Relocation]:
     for index, (place, info, addend) in enumerate(_RELA.iter_unpack(table)):
         symbol = info >> 32
         if symbol >= len(symbols):
-            raise GpuCodeError(f"a relocation names symbol {symbol} of {len(symbols)}", image.name)
+            raise GpuCodeError(f"a relocation names symbol {symbol} of {len(symbols)}", shared.name)
         # The addend is the last of the entry's three words.
         yield Relocation(place, info & 0xFFFFFFFF, symbols[symbol] + addend, offset + index * _RELA.size + 16)
 
 
-def _read_relr(image: Image, _: int, table: bytes) -> Iterator[Relocation]:
+def _read_relr(shared: SharedObject, _: int, table: bytes) -> Iterator[Relocation]:
     """The packed form: an address, then bitmaps of the 63 words that follow. The addend is in the word itself."""
     if len(table) * 8 > _MAX:
-        raise GpuCodeError(f"a packed relocation table of {len(table)} bytes", image.name)
+        raise GpuCodeError(f"a packed relocation table of {len(table)} bytes", shared.name)
     place = 0
     for (word,) in _WORD.iter_unpack(table):
         if word & 1:
@@ -85,30 +85,30 @@ def _read_relr(image: Image, _: int, table: bytes) -> Iterator[Relocation]:
             places = [word]
             place = word + 8
         for each in places:
-            offset = image.offset_of(each, _WORD.size, "a relocated word")
-            yield Relocation(each, RELATIVE, _WORD.unpack_from(image.data, offset)[0], offset)
+            offset = shared.offset_of(each, _WORD.size, "a relocated word")
+            yield Relocation(each, RELATIVE, _WORD.unpack_from(shared.data, offset)[0], offset)
 
 
-def _dynamic_symbols(image: Image, dynamic: dict[int, int]) -> list[int]:
+def _dynamic_symbols(shared: SharedObject, dynamic: dict[int, int]) -> list[int]:
     """The values of the symbols that relocations name by number; the first is no symbol."""
-    tables = [section for section in image.sections if section.kind == SHT_DYNSYM]
+    tables = [section for section in shared.sections if section.kind == SHT_DYNSYM]
     if [section.address for section in tables] != [dynamic.get(_DT_SYMTAB)]:
         raise Untouchable("its dynamic symbols are not where its sections say")
-    return [symbol.value for symbol in read_symbols(image, tables[0])] or [0]
+    return [symbol.value for symbol in read_symbols(shared, tables[0])] or [0]
 
 
-def read_symbols(image: Image, table: Section) -> Iterator[Symbol]:
+def read_symbols(shared: SharedObject, table: Section) -> Iterator[Symbol]:
     """The symbols of one table. Raises GpuCodeError or Untouchable."""
     if table.size % _SYMBOL.size or table.size // _SYMBOL.size > _MAX:
-        raise GpuCodeError(f"a symbol table of {table.size} bytes", image.name)
-    raw = bytes(image.data[table.offset : table.end])
+        raise GpuCodeError(f"a symbol table of {table.size} bytes", shared.name)
+    raw = bytes(shared.data[table.offset : table.end])
     for index, (name, info, _, section, value, size) in enumerate(_SYMBOL.iter_unpack(raw)):
         yield Symbol(name, info & 0xF, section, value, size, table.offset + index * _SYMBOL.size)
 
 
-def symbol_tables(image: Image) -> list[Section]:
+def symbol_tables(shared: SharedObject) -> list[Section]:
     """The table of all symbols and the loader's, as far as there are. Raises Untouchable for more than these."""
-    tables = [section for section in image.sections if section.kind in (SHT_SYMTAB, SHT_DYNSYM)]
+    tables = [section for section in shared.sections if section.kind in (SHT_SYMTAB, SHT_DYNSYM)]
     if len({table.kind for table in tables}) < len(tables):
         raise Untouchable(f"it has {len(tables)} symbol tables")
     return tables

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from scripts.slim.image import (
+from scripts.slim.elf.shared_object import (
     PAGE,
     PF_WRITE,
     PT_GNU_PROPERTY,
@@ -19,12 +19,12 @@ from scripts.slim.image import (
     SEGMENT,
     SHF_COMPRESSED,
     SHT_PROGBITS,
-    Image,
     Section,
     Segment,
+    SharedObject,
     Untouchable,
 )
-from scripts.slim.image import SECTION as SECTION_HEADER
+from scripts.slim.elf.shared_object import SECTION as SECTION_HEADER
 
 
 @dataclass(frozen=True)
@@ -48,15 +48,15 @@ class Cut:
         return offset - self.size if offset >= self.resume else offset
 
 
-def plan_cut(image: Image, fatbin: Section, kept: int) -> Cut:
+def plan_cut(shared: SharedObject, fatbin: Section, kept: int) -> Cut:
     """How to shorten `fatbin` to its first `kept` bytes. Raises Untouchable where that is not possible or no gain."""
-    load = _holder(image, fatbin)
-    _check_neighbours(image, fatbin, load)
+    load = _holder(shared, fatbin)
+    _check_neighbours(shared, fatbin, load)
     end = fatbin.address + fatbin.size
     resume = end - end % PAGE
     first_free = -(-(fatbin.address + kept) // PAGE) * PAGE
     # Offsets have to equal addresses modulo each segment's alignment, after the cut as before it.
-    align = max(segment.align for segment in image.loads)
+    align = max(segment.align for segment in shared.loads)
     size = (resume - first_free) // align * align
     if size <= 0:
         raise Untouchable(f"what it could do without is less than {align} bytes")
@@ -73,16 +73,16 @@ def plan_cut(image: Image, fatbin: Section, kept: int) -> Cut:
     )
     start, resume_offset = fatbin.offset + kept, second.offset
     cut = Cut(start, resume_offset, resume_offset - start - size, ())
-    segments = _replace_load(image, load, [first, second] if second.memory_size else [first])
+    segments = _replace_load(shared, load, [first, second] if second.memory_size else [first])
     moved = (replace(segment, offset=cut.move(segment.offset)) for segment in segments)
     return replace(cut, segments=tuple(moved))
 
 
-def _holder(image: Image, fatbin: Section) -> Segment:
+def _holder(shared: SharedObject, fatbin: Section) -> Segment:
     """The one segment that maps the section."""
     if fatbin.kind != SHT_PROGBITS or fatbin.flags & SHF_COMPRESSED:
         raise Untouchable(f"{fatbin.name} is of a kind of its own")
-    holders = [load for load in image.loads if load.offset < fatbin.end and fatbin.offset < load.end]
+    holders = [load for load in shared.loads if load.offset < fatbin.end and fatbin.offset < load.end]
     if len(holders) != 1:
         raise Untouchable(f"{len(holders)} segments map {fatbin.name}")
     [load] = holders
@@ -94,20 +94,20 @@ def _holder(image: Image, fatbin: Section) -> Segment:
     return load
 
 
-def _check_neighbours(image: Image, fatbin: Section, load: Segment) -> None:
+def _check_neighbours(shared: SharedObject, fatbin: Section, load: Segment) -> None:
     """Nothing else may have bytes in the section, or begin in it."""
     tables = [
-        (image.segment_table, image.segment_table + len(image.segments) * SEGMENT.size),
-        (image.section_table, image.section_table + len(image.sections) * SECTION_HEADER.size),
+        (shared.segment_table, shared.segment_table + len(shared.segments) * SEGMENT.size),
+        (shared.section_table, shared.section_table + len(shared.sections) * SECTION_HEADER.size),
     ]
-    segments = [(segment.offset, segment.end) for segment in image.segments if segment is not load]
-    sections = [(section.offset, section.end) for section in image.sections if section is not fatbin]
+    segments = [(segment.offset, segment.end) for segment in shared.segments if segment is not load]
+    sections = [(section.offset, section.end) for section in shared.sections if section is not fatbin]
     for start, end in chain(tables, segments, sections):
         if (start < fatbin.end and fatbin.offset < end) or fatbin.offset < start < fatbin.end:
             raise Untouchable(f"something else lies in {fatbin.name}")
 
 
-def _replace_load(image: Image, load: Segment, parts: list[Segment]) -> list[Segment]:
+def _replace_load(shared: SharedObject, load: Segment, parts: list[Segment]) -> list[Segment]:
     """The table of program headers with a segment's parts in its place.
 
     One header more has to come from somewhere. In order of preference: the table grows into unused bytes behind it
@@ -115,10 +115,10 @@ def _replace_load(image: Image, load: Segment, parts: list[Segment]) -> list[Seg
     did before there was a header for it (it says whether IBT and shadow stacks work, nothing else); at last a PT_NOTE.
     No loader needs the notes of a library, which hold its build id; its sections still name them.
     """
-    segments = [part for segment in image.segments for part in (parts if segment is load else [segment])]
+    segments = [part for segment in shared.segments for part in (parts if segment is load else [segment])]
     if len(parts) == 1:
         return segments
-    if _has_room(image):
+    if _has_room(shared):
         growth = SEGMENT.size
         return [
             replace(segment, file_size=segment.file_size + growth, memory_size=segment.memory_size + growth)
@@ -137,14 +137,14 @@ def _replace_load(image: Image, load: Segment, parts: list[Segment]) -> list[Seg
     return segments
 
 
-def _has_room(image: Image) -> bool:
+def _has_room(shared: SharedObject) -> bool:
     """Whether the bytes behind the table of program headers belong to nothing, and are all the same."""
-    start = image.segment_table + len(image.segments) * SEGMENT.size
+    start = shared.segment_table + len(shared.segments) * SEGMENT.size
     end = start + SEGMENT.size
-    table_end = image.section_table + len(image.sections) * SECTION_HEADER.size
-    used = [(section.offset, section.end) for section in image.sections] + [(image.section_table, table_end)]
-    mapped = [load for load in image.loads if load.offset <= image.segment_table and end <= load.end]
-    used += [(segment.offset, segment.end) for segment in image.segments if segment not in mapped]
+    table_end = shared.section_table + len(shared.sections) * SECTION_HEADER.size
+    used = [(section.offset, section.end) for section in shared.sections] + [(shared.section_table, table_end)]
+    mapped = [load for load in shared.loads if load.offset <= shared.segment_table and end <= load.end]
+    used += [(segment.offset, segment.end) for segment in shared.segments if segment not in mapped]
     used = [(first, last) for first, last in used if first < last]
     free = all(last <= start or end <= first for first, last in used)
-    return bool(mapped) and free and len(set(image.data[start:end])) == 1
+    return bool(mapped) and free and len(set(shared.data[start:end])) == 1

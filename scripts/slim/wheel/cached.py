@@ -11,12 +11,13 @@ from typing import Any
 
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
+from scripts.errors import Undecided
 from scripts.fetch import Cache
 from scripts.fetch.cache import lay_out_named
 from scripts.files import sha256_file, write_json
 from scripts.model import LockedFile
-from scripts.slim.library import LibraryReport
-from scripts.slim.wheel import VERSION, WheelReport, slim_wheel
+from scripts.slim.elf.library import LibraryReport
+from scripts.slim.wheel.wheel import VERSION, WheelReport, slim_wheel
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,10 @@ class SlimmedFile:
 def slim_files(
     files: Sequence[LockedFile], compute: str, cache: Cache, update: Callable[[str], None]
 ) -> list[SlimmedFile]:
-    """Every file as it will be installed; the bytes of slimmed ones are in the cache then, under their own hash."""
+    """Every file as it will be installed; the bytes of slimmed ones are in the cache then, under their own hash.
+
+    Raises Undecided where a wheel is damaged or the machine (disk, memory, permissions) does not let us decide.
+    """
     done = []
     for number, file in enumerate(files, 1):
         # A wheel for any platform has no library of this one.
@@ -46,8 +50,15 @@ def slim_files(
         note = cache.root / "slim" / f"{file.sha256}-{compute}-{VERSION}.json"
         known = _recall(note, file, cache)
         if known is None:
-            known = _slim(file, compute, cache)
-            write_json(note, {"used": asdict(known.used), "reason": known.reason, "libraries": _dump(known)})
+            try:
+                known = _slim(file, compute, cache)
+                write_json(note, {"used": asdict(known.used), "reason": known.reason, "libraries": _dump(known)})
+            except OSError as error:
+                cause = f"{file.file} cannot be slimmed: {error.strerror or error}"
+                place = str(error.filename or cache.root)
+                raise Undecided(
+                    cause, place, "make the cache readable and writable, or let it lie elsewhere"
+                ) from error
         done.append(known)
     return done
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.gpucode import Entry, Kind, runs_on
-from scripts.slim.choose import choose_entries
+from scripts.slim.elf.choose import choose_entries
 
 
 def entries(*names: str) -> list[Entry]:

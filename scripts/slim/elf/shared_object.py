@@ -77,7 +77,7 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Image:
+class SharedObject:
     """The headers of one file. `segment_table` and `section_table` are offsets in the file."""
 
     data: Buffer
@@ -110,7 +110,7 @@ class Image:
         return bytes(self.data[offset : offset + size])
 
 
-def read_image(data: Buffer, name: str) -> Image:
+def read_shared_object(data: Buffer, name: str) -> SharedObject:
     """Read and check a file's headers. Raises GpuCodeError or Untouchable."""
     headers = Headers(data, name)
     fields = headers.read(FILE_HEADER, 0, "the ELF header")
@@ -124,7 +124,7 @@ def read_image(data: Buffer, name: str) -> Image:
     segments = tuple(Segment(*headers.read(SEGMENT, place, "a program header")) for place in places)
     _check_segments(headers, segments)
     sections = tuple(_read_sections(headers, section_table, fields[12], fields[13]))
-    return Image(data, name, segment_table, section_table, segments, sections)
+    return SharedObject(data, name, segment_table, section_table, segments, sections)
 
 
 def _check_segments(headers: Headers, segments: tuple[Segment, ...]) -> None:
@@ -162,13 +162,13 @@ def _read_sections(headers: Headers, table: int, count: int, names_index: int) -
         yield section
 
 
-def read_dynamic(image: Image) -> dict[int, int]:
+def read_dynamic(shared: SharedObject) -> dict[int, int]:
     """The dynamic table, by tag; of a tag that occurs several times, the last. Raises GpuCodeError or Untouchable."""
-    headers = Headers(image.data, image.name)
-    tables = [segment for segment in image.segments if segment.kind == PT_DYNAMIC]
+    headers = Headers(shared.data, shared.name)
+    tables = [segment for segment in shared.segments if segment.kind == PT_DYNAMIC]
     if len(tables) != 1:
         raise Untouchable(f"it has {len(tables)} dynamic tables instead of one")
-    place = image.offset_of(tables[0].address, tables[0].file_size, "the dynamic table")
+    place = shared.offset_of(tables[0].address, tables[0].file_size, "the dynamic table")
     end = place + tables[0].file_size
     values: dict[int, int] = {}
     while True:

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from scripts.errors import ConfigError, Undecided
-from scripts.slim.library import slim_bytes
-from scripts.slim.record import WheelNames, retag_metadata, rewrite_record, tag_version
-from scripts.slim.wheel import WheelReport, slim_wheel
-from tests.unit.slim import Library, fatbin, ptx, sass
+from scripts.slim.elf.library import slim_bytes
+from scripts.slim.wheel.wheel import WheelReport, slim_wheel
+from scripts.zips import ZipMember, ZipReader
+from tests.unit.slim.elf.made import Library, fatbin, ptx, sass
 
 LIBRARY = Library([fatbin(sass("80"), sass("90"), sass("120")), fatbin(sass("90a"), ptx("90"))]).build()
 USED = Library([fatbin(sass("120"))]).build()
@@ -251,20 +251,21 @@ def test_what_is_no_sound_wheel_is_refused(tmp_path: Path) -> None:
     )
 
 
+def test_too_little_memory_is_undecided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(self: ZipReader, member: ZipMember, limit: int = 1 << 30) -> bytes | bytearray:
+        if member.name.endswith(".so"):
+            raise MemoryError
+        return whole(self, member, limit)
+
+    whole = ZipReader.read
+    monkeypatch.setattr(ZipReader, "read", read)
+    message = refusal(tmp_path, members())
+    assert (
+        "big_kernels-1.0-cp311-cp311-linux_x86_64.whl: there is not enough memory to slim `big/_C.abi3.so`" in message
+    )
+    assert "next: free some memory" in message
+
+
 def test_no_gpu_is_a_mistake_of_the_user(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not a compute capability"):
         slim_wheel(write(tmp_path, members()), tmp_path, "")
-
-
-def test_versions_and_records_by_themselves() -> None:
-    assert tag_version("2.10.0", "12.0") == "2.10.0+sm120"
-    assert tag_version("2.13.0+cu130", "9.0") == "2.13.0+cu130.sm90"
-    assert retag_metadata(b"Version:\t1\r\nName: x\r\n\r\nbody", "12.0") == b"Version:\t1+sm120\r\nName: x\r\n\r\nbody"
-    with pytest.raises(ValueError, match="one version"):
-        retag_metadata(b"Version: 1\nVersion: 2\n\n", "12.0")
-
-
-def test_names_with_commas_stay_one_column() -> None:
-    names = WheelNames("x-1-py3-none-any.whl", "x-1", "12.0")
-    written = rewrite_record('"a,b",sha256=x,3\nx-1.dist-info/RECORD,,\n', names, {"new": ("sha256=y", 4)})
-    assert written == b'"a,b",sha256=x,3\nnew,sha256=y,4\nx-1+sm120.dist-info/RECORD,,\n'
