@@ -44,7 +44,7 @@ def reproduce(project: Project, plan: list[PlannedCell]) -> list[Reproduction]:
             for step in steps:
                 second[step.name] = _build_again(builder, step, second, folder)
             made = [_compare(step.name, first[step.name], second[step.name]) for step in steps]
-        engine.prune_build_cache()
+        builder.buildkit.prune()
     return made
 
 
@@ -54,10 +54,10 @@ def _build_again(builder: Builder, step: Step, second: dict[str, Layout], folder
     log = builder.project.workspace.run(step.build_id) / "reproduce.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with announce(step.name, "build again") as update:
-        builder.engine.prune_build_cache()
+        builder.buildkit.prune()
         # A child is built on the rebuilt parent: the whole chain must come out the same.
         parent = second[step.parent.name] if step.parent else None
-        return export(step, builder.engine, cache, folder / step.name, parent, log, update, cached=False)
+        return export(step, builder.buildkit, cache, folder / step.name, parent, log, update, cached=False)
 
 
 def _compare(name: str, first: Layout, second: Layout) -> Reproduction:

@@ -17,6 +17,7 @@ from scripts.errors import ConfigError
 
 ENGINES = ("auto", "host", "embedded")
 COMPRESSIONS = ("zstd", "gzip")
+_BUILDER = re.compile(r"[A-Za-z0-9][\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,13 @@ class Site:
     wheels: tuple[Path, ...]
     cache: Path
     compression: str = COMPRESSIONS[0]
+    builder: str = "default"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Site:
         """Read the variables. Raises ConfigError for a value that cannot be meant, or a name that nothing reads."""
-        known = {f"HALLMARK_{name}" for name in ("COMPRESSION", "ENGINE", "REGISTRY", "MIRRORS", "WHEELS")}
+        names = ("BUILDER", "COMPRESSION", "ENGINE", "REGISTRY", "MIRRORS", "WHEELS")
+        known = {f"HALLMARK_{name}" for name in names}
         unknown = sorted(name for name in environment if name.startswith("HALLMARK_") and name not in known)
         if unknown:
             raise ConfigError(
@@ -46,6 +49,10 @@ class Site:
         if compression not in COMPRESSIONS:
             found = f"HALLMARK_COMPRESSION={compression}"
             raise ConfigError(found, "environment", f"one of: {', '.join(COMPRESSIONS)}")
+        builder = environment.get("HALLMARK_BUILDER") or cls.builder
+        if not _BUILDER.fullmatch(builder):
+            found = f"HALLMARK_BUILDER={builder} is no builder's name"
+            raise ConfigError(found, "environment", "`docker buildx ls` lists the names")
         folders = tuple(Path(item) for item in environment.get("HALLMARK_WHEELS", "").split(os.pathsep) if item)
         for folder in folders:
             if not folder.is_dir():
@@ -58,6 +65,7 @@ class Site:
             wheels=folders,
             cache=Path(cache) / "hallmark",
             compression=compression,
+            builder=builder,
         )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from scripts.build.buildx import make_arguments, make_labels, make_output
-from scripts.build.steps import Step
+from scripts.build.steps import Step, make_arguments, make_labels
+from scripts.buildkit.build import make_output
 from scripts.workspace import Workspace
 
 
@@ -28,8 +28,8 @@ def _target(step: Step, workspace: Workspace) -> dict[str, object]:
         "context": f"{folder}/context",
         "contexts": contexts | ({"parent": f"target:{step.parent.name}"} if step.parent else {}),
         "args": make_arguments(step),
-        "labels": make_labels(step, None),
+        "labels": make_labels(step),
         "network": "none",
         "attest": ["type=provenance,disabled=true", "type=sbom,disabled=true"],
-        "output": [f"{make_output(step)},dest={folder}/layout"],
+        "output": [f"{make_output(step.compression)},dest={folder}/layout"],
     }

@@ -8,13 +8,13 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from scripts.build.buildx import make_command, run_build
-from scripts.build.inputs import estimate_unpacked, lay_out
+from scripts.build.inputs import Inputs, estimate_unpacked, lay_out
 from scripts.build.layout import Layout
-from scripts.build.steps import Step
+from scripts.build.steps import Step, make_arguments, make_labels
+from scripts.buildkit.build import Build, run_build
+from scripts.buildkit.builder import Builder
 from scripts.console import Update
 from scripts.console import step as announce
-from scripts.engine import Engine
 from scripts.errors import BuildFailed, Undecided
 from scripts.fetch import Cache
 from scripts.files import format_size, free_bytes, write_json
@@ -55,7 +55,7 @@ def find_layout(workspace: Workspace, build_id: str) -> Layout | None:
     return layout if layout.has_all_bytes() else None
 
 
-def build_step(step: Step, engine: Engine, cache: Cache, workspace: Workspace) -> Layout:
+def build_step(step: Step, builder: Builder, cache: Cache, workspace: Workspace) -> Layout:
     """Build a step whose parent is built; what is there already is not built again. Raises BuildFailed, Undecided."""
     if layout := find_layout(workspace, step.build_id):
         return layout
@@ -65,7 +65,7 @@ def build_step(step: Step, engine: Engine, cache: Cache, workspace: Workspace) -
     work = workspace.work / step.build_id[:12]
     with announce(step.name, "build") as update:
         parent = find_layout(workspace, step.parent.build_id) if step.parent else None
-        made = export(step, engine, cache, work, parent, run / "build.log", update)
+        made = export(step, builder, cache, work, parent, run / "build.log", update)
         destination = workspace.layout(step.build_id)
         destination.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(destination, ignore_errors=True)  # one whose record was lost
@@ -79,7 +79,7 @@ def build_step(step: Step, engine: Engine, cache: Cache, workspace: Workspace) -
 
 def export(
     step: Step,
-    engine: Engine,
+    builder: Builder,
     cache: Cache,
     work: Path,
     parent: Layout | None,
@@ -90,23 +90,32 @@ def export(
 ) -> Layout:
     """Build into `work` and believe nothing of what comes out before every blob was hashed."""
     shutil.rmtree(work, ignore_errors=True)
-    _check_disk(step, engine, cache, work)
+    _check_disk(step, builder, cache, work)
     update("laying out the inputs")
     inputs = lay_out(step, cache, work)
-    destination = work / "layout"
-    run_build(engine, make_command(step, inputs, parent, destination, cached=cached), log, update)
+    build = make_build(step, inputs, parent, work / "layout", cached=cached)
+    run_build(builder, build, log, update)
     update("hashing the result")
-    layout = Layout.open(destination)
+    layout = Layout.open(build.destination)
     layout.verify()
     return layout
 
 
-def _check_disk(step: Step, engine: Engine, cache: Cache, work: Path) -> None:
+def make_build(step: Step, inputs: Inputs, parent: Layout | None, destination: Path, *, cached: bool) -> Build:
+    """A step as BuildKit gets it. Nothing in it depends on the checkout but the paths."""
+    contexts = {"inputs": str(inputs.inputs), "tools": str(inputs.tools)}
+    if parent:
+        contexts["parent"] = f"oci-layout://{parent.folder}@{parent.digest}"
+    labels = make_labels(step, parent.digest if parent else "")
+    return Build(inputs.context, contexts, make_arguments(step), labels, destination, step.compression, cached)
+
+
+def _check_disk(step: Step, builder: Builder, cache: Cache, work: Path) -> None:
     """Raise Undecided before the build starts where the disk could not hold its results."""
     needed = DISK_FACTOR * estimate_unpacked(step, cache)
-    for place in {work, engine.data_root}:
+    for place in {work, builder.disk}:
         if free_bytes(place) < 2 * needed:  # what earlier builds left behind is of little use to this one
-            engine.prune_build_cache()
+            builder.prune()
         if (free := free_bytes(place)) < needed:
             raise Undecided(
                 f"building and storing {step.name} can take {format_size(needed)}; {format_size(free)} are free",

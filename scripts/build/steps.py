@@ -5,8 +5,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
+from scripts.engine.images import BUILD_ID_LABEL
 from scripts.errors import ConfigError
 from scripts.files import content_id, sha256_file
 from scripts.lock import Lock, image_slot, read_slot, recipe_slot, tools_slot
@@ -71,6 +73,22 @@ def list_context(image: Image) -> list[Path]:
         and path.parent.name != "__pycache__"
         and path.relative_to(image.folder).parts[0] != "lock"
     ]
+
+
+def make_arguments(step: Step) -> dict[str, str]:
+    """What a Dockerfile may declare with ARG: the time that files get, and its program's arguments if there are any."""
+    return {"SOURCE_DATE_EPOCH": str(step.epoch)} | ({"ARGUMENTS": step.arguments} if step.arguments else {})
+
+
+def make_labels(step: Step, parent_digest: str = "") -> dict[str, str]:
+    """The image's labels: those of its step, its build id, its time, and its parent's digest once that is known."""
+    labels = step.labels | {BUILD_ID_LABEL: step.build_id}
+    created = datetime.fromtimestamp(step.epoch, UTC)
+    labels["org.opencontainers.image.created"] = created.strftime("%Y-%m-%dT%H:%M:%SZ")
+    if step.parent and parent_digest:
+        labels["org.opencontainers.image.base.name"] = f"hallmark/{step.parent.name}"
+        labels["org.opencontainers.image.base.digest"] = parent_digest
+    return labels
 
 
 def is_executable(path: Path) -> bool:

@@ -9,6 +9,7 @@ from scripts.build.build import build_step, find_layout
 from scripts.build.inputs import slim_step
 from scripts.build.layout import Layout
 from scripts.build.steps import Step
+from scripts.buildkit.builder import EngineBuilder
 from scripts.console import step as announce
 from scripts.engine import Engine
 from scripts.fetch import Cache, fetch_files
@@ -21,6 +22,7 @@ class Builder:
     def __init__(self, project: Project, engine: Engine) -> None:
         self.project = project
         self.engine = engine
+        self.buildkit = EngineBuilder(engine, project.site.builder)
         self._locks: defaultdict[str, Lock] = defaultdict(Lock)
 
     def fetch(self, step: Step) -> Cache:
@@ -36,4 +38,4 @@ class Builder:
             if step.parent:
                 self.build(step.parent)
             cache = self.fetch(step)
-            return build_step(slim_step(step, cache), self.engine, cache, self.project.workspace)
+            return build_step(slim_step(step, cache), self.buildkit, cache, self.project.workspace)

@@ -18,11 +18,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from scripts.build.build import export
-from scripts.build.buildx import make_command, run_build
+from scripts.build.build import export, make_build
 from scripts.build.inputs import Inputs, lay_out
 from scripts.build.layout import Layout
 from scripts.build.steps import Step, make_steps
+from scripts.buildkit.build import make_command
+from scripts.buildkit.builder import EngineBuilder
 from scripts.engine import Engine
 from scripts.fetch import fetch_files
 from scripts.pipeline import Builder
@@ -61,6 +62,7 @@ class Bench:
 
     def __init__(self, project: Project, engine: Engine, folder: Path) -> None:
         self.project, self.engine, self.folder = project, engine, folder
+        self.buildkit = EngineBuilder(engine, project.site.builder)
 
     def compare_build(self, step: Step, rounds: int) -> list[str]:
         """A build with no cache: the raw command with its contexts laid out, against all that `build` does."""
@@ -70,10 +72,10 @@ class Bench:
         log = self.folder / "build.log"
 
         def raw() -> None:
-            self._raw(make_command(step, inputs, parent, self._fresh("layout"), cached=False), log)
+            self._raw(make_command(make_build(step, inputs, parent, self._fresh("layout"), cached=False)))
 
         def ours() -> None:
-            export(step, self.engine, cache, self._fresh("ours"), parent, log, lambda _: None, cached=False)
+            export(step, self.buildkit, cache, self._fresh("ours"), parent, log, lambda _: None, cached=False)
 
         return _compare(f"{step.name}: build, no cache", raw, ours, rounds)
 
@@ -85,11 +87,10 @@ class Bench:
             parent = Builder(self.project, self.engine).build(step.parent) if step.parent else None
             inputs = lay_out(step, cache, self.folder / "cached" / step.name)
             commands.append(self._cached_command(step, inputs, parent))
-        log = self.folder / "build.log"
 
         def raw() -> None:
             for command in commands:
-                self._raw(command, log)
+                self._raw(command)
 
         def ours() -> None:
             command = [sys.executable, "-m", "scripts", "publish", *cells]
@@ -102,12 +103,13 @@ class Bench:
         return [name, f"{raw_cost:.2f} s", f"{ours_cost:.2f} s", f"{ours_cost / raw_cost:.2f}"]
 
     def _cached_command(self, step: Step, inputs: Inputs, parent: Layout | None) -> list[str]:
-        command = make_command(step, inputs, parent, self.folder / "unused", cached=True)
+        command = make_command(make_build(step, inputs, parent, self.folder / "unused", cached=True))
         command[command.index("--output") + 1] = "type=cacheonly"
         return command
 
-    def _raw(self, command: list[str], log: Path) -> None:
-        run_build(self.engine, command, log, lambda _: None)
+    def _raw(self, command: list[str]) -> None:
+        if code := self.buildkit.run(command, lambda _: None):
+            raise RuntimeError(f"docker buildx {' '.join(command)} ended with exit code {code}")
 
     def _fresh(self, name: str) -> Path:
         shutil.rmtree(self.folder / name, ignore_errors=True)

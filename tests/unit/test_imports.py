@@ -25,6 +25,7 @@ ORDER = [
     ["lock", "gpucode", "engine"],
     ["plan", "fetch"],
     ["slim"],
+    ["buildkit"],
     ["build"],
     ["audit", "smoke"],
     ["verdict"],

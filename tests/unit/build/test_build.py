@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from scripts.build import build as module
-from scripts.build.build import DISK_FACTOR, Candidate, export, find_layout
-from scripts.build.layout import Layout
+from scripts.build.build import DISK_FACTOR, Candidate, export, find_layout, make_build
+from scripts.build.inputs import Inputs
+from scripts.build.layout import Blob, Layout
 from scripts.build.steps import Step
+from scripts.buildkit.builder import EngineBuilder
 from scripts.errors import Undecided
 from scripts.fetch import Cache
 from scripts.files import write_json
@@ -66,6 +68,29 @@ def test_a_layout_without_an_index_is_none(workspace: Workspace, layout: Layout)
     assert find_layout(workspace, BUILD_ID) is None
 
 
+# --- a step as BuildKit gets it
+
+INPUTS = Inputs(Path("/w/context"), Path("/w/inputs"), Path("/w/tools"))
+
+
+def test_a_step_without_a_parent_is_built_from_its_inputs() -> None:
+    build = make_build(replace(STEP, compression="gzip"), INPUTS, None, Path("/w/layout"), cached=True)
+    assert (build.context, build.destination) == (INPUTS.context, Path("/w/layout"))
+    assert build.contexts == {"inputs": "/w/inputs", "tools": "/w/tools"}
+    assert build.arguments == {"SOURCE_DATE_EPOCH": str(EPOCH)}
+    assert build.labels["io.hallmark.build-id"] == BUILD_ID
+    assert (build.compression, build.cached) == ("gzip", True)
+
+
+def test_a_parent_comes_in_by_digest_and_is_named_in_the_labels() -> None:
+    digest = "sha256:" + "d" * 64
+    parent = Layout(Path("/layouts/p"), Blob(digest, 1, "m"))
+    build = make_build(replace(STEP, parent=STEP), INPUTS, parent, Path("/w/layout"), cached=False)
+    assert build.contexts["parent"] == f"oci-layout:///layouts/p@{digest}"
+    assert build.labels["org.opencontainers.image.base.digest"] == digest
+    assert not build.cached
+
+
 # --- room for a build
 
 
@@ -99,7 +124,8 @@ def begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, embedded: bool = T
 
     monkeypatch.setattr(module, "lay_out", lay_out)
     engine = FakeDocker().engine(embedded=embedded)
-    export(STEP, engine, Cache(tmp_path / "cache"), tmp_path / "work", None, tmp_path / "log", lambda text: None)
+    builder = EngineBuilder(engine)
+    export(STEP, builder, Cache(tmp_path / "cache"), tmp_path / "work", None, tmp_path / "log", lambda text: None)
 
 
 def test_a_build_with_room_begins_and_keeps_its_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

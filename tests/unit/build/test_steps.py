@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts.build import steps as module
-from scripts.build.steps import Step, list_context, make_steps
+from scripts.build.steps import Step, list_context, make_arguments, make_labels, make_steps
 from scripts.errors import ConfigError
 from scripts.lock import Lock, recipe_slot, tools_slot
 from scripts.lock.lockfile import read_lock, write_lock
@@ -340,3 +340,21 @@ def test_the_sites_compression_goes_into_every_id_unless_it_is_the_usual_one(gpu
     gzip = {step.name: step for step in make_steps(dataclasses.replace(matrix, compression="gzip"), plan)}
     assert {step.compression for step in gzip.values()} == {"gzip"}
     assert all(usual[name].build_id != gzip[name].build_id for name in usual)
+
+
+# --- what a build is told of its step
+
+
+def test_a_programs_arguments_are_given_to_the_build_where_there_are_any(root: Path) -> None:
+    step = steps_of(root)["serve-cpu"]
+    assert make_arguments(step) == {"SOURCE_DATE_EPOCH": str(EPOCH)}
+    step = dataclasses.replace(step, arguments="--backend 'a b'")
+    assert make_arguments(step) == {"SOURCE_DATE_EPOCH": str(EPOCH), "ARGUMENTS": "--backend 'a b'"}
+
+
+def test_labels_have_the_build_its_time_and_its_parent(root: Path) -> None:
+    step = steps_of(root)["serve-cpu"]
+    added = {"io.hallmark.build-id": step.build_id, "org.opencontainers.image.created": "2023-11-14T22:13:20Z"}
+    assert make_labels(step) == step.labels | added
+    based = {"org.opencontainers.image.base.name": "hallmark/base", "org.opencontainers.image.base.digest": "sha256:d"}
+    assert make_labels(step, "sha256:d") == step.labels | added | based
