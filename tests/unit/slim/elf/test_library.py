@@ -14,57 +14,11 @@ from scripts.gpucode import Entry, GpuCodeError, parse_gpu_code
 from scripts.slim.elf.choose import choose_entries
 from scripts.slim.elf.library import LibraryReport, slim_bytes, slim_library
 from tests.unit.gpucode import FIXTURES
-from tests.unit.slim.elf.made import (
-    DYNSYM,
-    FATBIN,
-    INDEX,
-    RELATIVE,
-    RELOCATIONS,
-    RODATA,
-    Library,
-    Process,
-    fatbin,
-    ptx,
-    sass,
-)
+from tests.unit.slim.elf.cases import MIXED, PLAIN, check_untouched, patched, section, slim, with_section
+from tests.unit.slim.elf.made import FATBIN, INDEX, RODATA, Library, Process, fatbin, ptx, sass
 
-MIXED = [
-    fatbin(sass("80"), sass("90"), sass("120", 520), ptx("120")),
-    fatbin(sass("90a"), sass("100a", 4096)),
-    fatbin(sass("80"), ptx("80", 264), ptx("75")),
-    fatbin(sass("120", 16), sass("120a", 24), sass("90")),
-]
 KEPT = [[2], [1], [1], [0, 1]]
 SECONDS = 2.0
-
-
-def slim(data: bytes, compute: str = "12.0") -> tuple[bytes, LibraryReport]:
-    pieces, report = slim_bytes(data, "lib.so", compute)
-    return b"".join(pieces) or data, report
-
-
-def section(data: bytes, name: str) -> list[int]:
-    """A section's header: name, kind, flags, address, offset, size, link, info, alignment, size of an entry."""
-    table = struct.unpack_from("<Q", data, 40)[0]
-    return list(struct.unpack_from("<IIQQQQIIQQ", data, table + 64 * INDEX[name]))
-
-
-def patched(data: bytes, offset: int, layout: str, *values: int) -> bytes:
-    packed = struct.pack(layout, *values)
-    return data[:offset] + packed + data[offset + len(packed) :]
-
-
-def with_section(data: bytes, name: str, field: int, value: int) -> bytes:
-    fields = section(data, name)
-    fields[field] = value
-    table = struct.unpack_from("<Q", data, 40)[0]
-    return patched(data, table + 64 * INDEX[name], "<IIQQQQIIQQ", *fields)
-
-
-def with_segment(data: bytes, index: int, field: int, value: int) -> bytes:
-    fields = list(struct.unpack_from("<IIQQQQQQ", data, 64 + 56 * index))
-    fields[field] = value
-    return patched(data, 64 + 56 * index, "<IIQQQQQQ", *fields)
 
 
 # --- what a process sees
@@ -99,23 +53,6 @@ def test_a_process_finds_the_kept_code_and_everything_else_where_it_was(name: st
     assert after.kinds.count(1) == 3
 
 
-@pytest.mark.parametrize(
-    ("name", "lost"),
-    [("as GNU ld writes it", {4}), ("a property note", {0x6474E553}), ("an entry without meaning", {0})],
-)
-def test_the_header_comes_from_what_is_needed_least(name: str, lost: set[int]) -> None:
-    data = VARIANTS[name].build()
-    assert set(Process(data).kinds) - set(Process(slim(data)[0]).kinds) == lost
-
-
-def test_a_table_that_can_grow_loses_nothing() -> None:
-    data = Library(MIXED, room=True, notes=(6, 4)).build()  # 6: the header of the headers, which have to be in it
-    new = slim(data)[0]
-    assert Process(new).kinds == [1, 1, 1, 2, 6, 4, 0x6474E551]
-    size = struct.unpack_from("<IIQQQQQQ", new, 64 + 56 * 4)[5]
-    assert size == struct.unpack_from("<IIQQQQQQ", data, 64 + 56 * 3)[5] + 56
-
-
 @pytest.mark.parametrize("name", VARIANTS)
 def test_slimming_twice_changes_nothing(name: str) -> None:
     data = VARIANTS[name].build()
@@ -146,41 +83,6 @@ def test_sections_say_where_things_are_now() -> None:
     ]
 
 
-def test_symbols_move_with_their_containers() -> None:
-    plain = Library(MIXED)
-    fatbin_index = INDEX[".nv_fatbin"]
-    symbols = [("fatbinData", fatbin_index, address, 0) for address in plain.addresses]
-    symbols += [("sized", fatbin_index, plain.addresses[1], len(MIXED[1])), ("other", INDEX[".rodata"], 0x10, 4)]
-    library = Library(MIXED, symbols=symbols)
-    new, report = slim(library.build())
-    assert not report.untouched
-    offset = section(new, ".symtab")[4] + 24
-    process = Process(new)
-    pointers = [process.word(library.wrappers + 24 * index + 8) for index in range(4)]
-    read = [struct.unpack_from("<IBBHQQ", new, offset + 24 * index)[4:] for index in range(6)]
-    length = 16 + struct.unpack("<8xQ", process.read(pointers[1], 16))[0]
-    assert read == [*((pointer, 0) for pointer in pointers), (pointers[1], length), (0x10, 4)]
-
-
-def test_the_symbol_of_the_section_itself_stays() -> None:
-    library = Library(MIXED, symbols=[("", INDEX[".nv_fatbin"], FATBIN, 0)])
-    data = library.build()
-    data = patched(data, section(data, ".symtab")[4] + 24 + 4, "<B", 3)  # STT_SECTION
-    new, report = slim(data)
-    assert not report.untouched
-    assert struct.unpack_from("<Q", new, section(new, ".symtab")[4] + 24 + 8)[0] == FATBIN
-
-
-def test_larger_alignment_is_kept() -> None:
-    large = [fatbin(sass("90", 3 << 20), sass("120"))]
-    library = Library(large, align=0x200000)
-    data = library.build()
-    new, report = slim(data)
-    assert not report.untouched
-    assert (len(data) - len(new)) % 0x200000 == 0 < len(data) - len(new)
-    assert Process(new).containers(library.wrappers, 1) == [Process(data).containers(library.wrappers, 1)[0][1:]]
-
-
 def test_a_file_is_written_whole_and_keeps_its_mode(tmp_path: Path) -> None:
     data = Library(MIXED).build()
     source = tmp_path / "a.so"
@@ -204,127 +106,16 @@ def test_what_nvcc_wrote_is_slimmed_or_left_alone(name: str) -> None:
 
 # --- what is left as it is, and why
 
-DATA = Library(MIXED)
-PLAIN = DATA.build()
-DYNAMIC_OFFSET = DATA.dynamic - DATA.align
-WRAPPERS_OFFSET = DATA.wrappers - DATA.align
 UNTOUCHED: dict[str, tuple[bytes, str]] = {
     "no GPU code": (Library([]).build(), "no GPU code"),
     "all of it used": (Library([fatbin(sass("120"))]).build(), "nothing that the target cannot use"),
-    "another machine": (patched(PLAIN, 18, "<H", 183), "not a shared object for x86-64"),
-    "an object file": (patched(PLAIN, 16, "<H", 1), "not a shared object for x86-64"),
-    "no program headers": (patched(PLAIN, 56, "<H", 0), "0 program headers"),
-    "short program headers": (patched(PLAIN, 54, "<H", 32), "program headers of 32 bytes"),
-    "too many segments": (Library(MIXED, room=False, notes=(1,) * 16).build(), "segments are mapped"),
-    "odd alignment": (with_segment(PLAIN, 0, 7, 0x1001), "is aligned to 0x1001 bytes"),
-    "small alignment": (with_segment(PLAIN, 0, 7, 16), "is aligned to 0x10 bytes"),
-    "two dynamic tables": (Library(MIXED, notes=(2,)).build(), "2 dynamic tables"),
-    "no dynamic table": (with_segment(PLAIN, 2, 0, 4), "0 dynamic tables"),
-    "unmapped dynamic table": (with_segment(PLAIN, 2, 3, 0x900000), "the dynamic table at address 0x900000"),
-    "REL": (patched(PLAIN, DYNAMIC_OFFSET + 48, "<QQ", 17, 0), "a kind that x86-64 Linux does not use"),
-    "unmapped relocations": (patched(PLAIN, DYNAMIC_OFFSET, "<QQ", 7, 0x900000), "a relocation table at address"),
-    "other symbols": (patched(PLAIN, DYNAMIC_OFFSET + 64, "<QQ", 6, DYNSYM + 8), "not where its sections say"),
-    "two symbol tables": (with_section(PLAIN, ".symtab", 1, 11), "it has 2 symbol tables"),
-    "the linker's relocations": (with_section(PLAIN, ".symtab", 1, 4), "keeps the linker's own relocations"),
-    "no wrappers": (with_section(PLAIN, ".nvFatBinSegment", 0, 1), "0 sections .nvFatBinSegment"),
-    "half a wrapper": (with_section(PLAIN, ".nvFatBinSegment", 5, 90), ".nvFatBinSegment has 90 bytes"),
-    "wrappers elsewhere": (with_section(PLAIN, ".nvFatBinSegment", 3, DATA.wrappers + 8), "not where its header says"),
-    "no wrapper at all": (patched(PLAIN, WRAPPERS_OFFSET, "<I", 7), "other than a wrapper of version 1 or 2"),
-    "wrapper of version 3": (patched(PLAIN, WRAPPERS_OFFSET + 4, "<I", 3), "other than a wrapper of version 1 or 2"),
-    "a wrapper with more": (patched(PLAIN, WRAPPERS_OFFSET + 16, "<Q", 1), "version 1 has a second pointer"),
-    "two values": (patched(PLAIN, WRAPPERS_OFFSET + 8, "<Q", 8), "and its relocation disagree"),
-    "no relocation": (
-        patched(PLAIN, RELOCATIONS, "<QQq", DATA.data, RELATIVE, 0x10),
-        "a wrapper's pointer is not relocated",
-    ),
-    "a symbol's relocation": (patched(PLAIN, RELOCATIONS + 8, "<Q", 1), "of a kind or number"),
-    "two relocations": (
-        Library(MIXED, relocations=[(DATA.wrappers + 8, RELATIVE, FATBIN)]).build(),
-        "of a kind or number",
-    ),
-    "a relocation between": (
-        Library(MIXED, relocations=[(DATA.wrappers + 4, RELATIVE, 0x10)]).build(),
-        "not of a wrapper's pointer",
-    ),
-    "a relocation of the code": (
-        Library(MIXED, relocations=[(FATBIN + 8, RELATIVE, 0x10)]).build(),
-        "a relocation changes .nv_fatbin itself",
-    ),
-    "a pointer from elsewhere": (
-        Library(MIXED, relocations=[(DATA.data, RELATIVE, DATA.addresses[1])]).build(),
-        "something outside .nvFatBinSegment points into .nv_fatbin",
-    ),
-    "a pointer by symbol": (
-        Library(
-            MIXED,
-            dynamic_symbols=[("x", INDEX[".rodata"], 0x10, 0)],
-            relocations=[(DATA.data, 1 << 32 | 1, FATBIN)],
-        ).build(),
-        "something outside .nvFatBinSegment points into .nv_fatbin",
-    ),
-    "a wrapper too many": (patched(PLAIN, RELOCATIONS + 40, "<q", FATBIN), "a wrapper's pointer and its"),
-    "two to one": (
-        patched(patched(PLAIN, RELOCATIONS + 40, "<q", FATBIN), WRAPPERS_OFFSET + 32, "<Q", FATBIN),
-        "4 wrappers do not point at 4 containers one to one",
-    ),
-    "to the middle": (
-        patched(patched(PLAIN, RELOCATIONS + 16, "<q", FATBIN + 8), WRAPPERS_OFFSET + 8, "<Q", FATBIN + 8),
-        "do not point at 4 containers one to one",
-    ),
-    "none to one": (
-        patched(patched(PLAIN, RELOCATIONS + 16, "<q", 0x10), WRAPPERS_OFFSET + 8, "<Q", 0x10),
-        "3 wrappers do not point at 4 containers one to one",
-    ),
-    "an exported symbol": (
-        Library(MIXED, dynamic_symbols=[("x", INDEX[".nv_fatbin"], FATBIN, 0)]).build(),
-        "a symbol lies in .nv_fatbin",
-    ),
-    "a symbol in the middle": (
-        Library(MIXED, symbols=[("x", INDEX[".nv_fatbin"], FATBIN + 8, 0)]).build(),
-        "a symbol lies in .nv_fatbin",
-    ),
-    "a symbol of another section": (
-        Library(MIXED, symbols=[("x", INDEX[".rodata"], FATBIN, 0)]).build(),
-        "a symbol lies in .nv_fatbin",
-    ),
-    "a symbol of another length": (
-        Library(MIXED, symbols=[("x", INDEX[".nv_fatbin"], FATBIN, 8)]).build(),
-        "not as long as its container",
-    ),
-    "NVIDIA's code": (
-        Library(MIXED, symbols=[("cublasLtCreate", INDEX[".rodata"], 0x10, 8)]).build(),
-        "it has NVIDIA's cublasLt linked into it",
-    ),
-    "notes of another kind": (with_section(PLAIN, ".nv_fatbin", 1, 7), "of a kind of its own"),
-    "compressed section": (with_section(PLAIN, ".nv_fatbin", 2, 0x802), "of a kind of its own"),
     "alignment of the section": (with_section(PLAIN, ".nv_fatbin", 8, 24), "not aligned as it says"),
-    "writable code": (with_segment(PLAIN, 0, 1, 6), ".nv_fatbin can be written to"),
-    "a gap in the addresses": (with_section(PLAIN, ".nv_fatbin", 3, FATBIN + 8), "do not point at"),
-    "another section in it": (with_section(PLAIN, ".rodata", 4, FATBIN + 64), "something else lies in .nv_fatbin"),
-    "another segment in it": (with_segment(PLAIN, 3, 2, FATBIN + 64), "something else lies in .nv_fatbin"),
-    "an empty section in it": (
-        with_section(with_section(PLAIN, ".rodata", 4, FATBIN + 64), ".rodata", 5, 0),
-        "something else lies in .nv_fatbin",
-    ),
-    "less than a page": (Library([fatbin(sass("90", 64), sass("120", 64))]).build(), "less than 4096 bytes"),
-    "no header to spare": (Library(MIXED, notes=()).build(), "no program header is free"),
-    "only a property": (Library(MIXED, notes=(0x6474E553,)).build(), "no program header is free"),
 }
 
 
 @pytest.mark.parametrize("name", UNTOUCHED)
-def test_what_is_not_understood_is_left_alone(name: str) -> None:
-    data, reason = UNTOUCHED[name]
-    pieces, report = slim_bytes(data, "lib.so", "12.0")
-    assert reason in report.untouched
-    assert pieces == []
-    assert (report.before, report.after, report.removed) == (len(data), len(data), 0)
-
-
-def test_a_second_pointer_into_the_code_is_left_alone() -> None:
-    library = Library(MIXED, version=2)
-    data = patched(library.build(), RELOCATIONS + 24 + 16, "<q", FATBIN)
-    assert "second pointer leads into .nv_fatbin" in slim(data)[1].untouched
+def test_what_is_not_to_be_rewritten_is_left_alone(name: str) -> None:
+    check_untouched(*UNTOUCHED[name])
 
 
 def test_what_is_nvidias_is_only_looked_at() -> None:
@@ -342,14 +133,6 @@ def test_what_is_nvidias_is_only_looked_at() -> None:
     [
         (PLAIN[:5000], "cut short"),
         (patched(PLAIN, FATBIN + len(MIXED[0]), "<I", 7), "something other than a fatbin container"),
-        (with_segment(PLAIN, 1, 5, 1 << 40), "ends past the end of the file"),
-        (with_segment(PLAIN, 0, 4, (1 << 64) - 8), "past the end of memory"),
-        (with_segment(PLAIN, 1, 6, 8), "more bytes in the file than in memory"),
-        (with_segment(PLAIN, 1, 3, 0), "addresses do not ascend"),
-        (with_section(PLAIN, ".rodata", 5, 1 << 40), "section .rodata ends past"),
-        (patched(PLAIN, DYNAMIC_OFFSET + 16, "<QQ", 8, 25), "a relocation table of 25 bytes"),
-        (patched(PLAIN, RELOCATIONS + 8, "<Q", 5 << 32 | 1), "names symbol 5 of 1"),
-        (with_section(PLAIN, ".symtab", 5, 23), "a symbol table of 23 bytes"),
     ],
 )
 def test_what_contradicts_itself_is_refused(data: bytes, cause: str) -> None:
