@@ -25,6 +25,7 @@ ORDER = [
     ["plan", "fetch"],
     ["slim"],
     ["build"],
+    ["assemble"],
     ["audit", "smoke"],
     ["verdict"],
     ["publish", "catalogue"],
