@@ -1,4 +1,7 @@
-"""What people type: `nox -s build-5090`, `nox -s plan -- --json`. A session spawns one verb of `python -m scripts`."""
+"""What people type: `nox -s build-5090`, `nox -s plan -- --json`. A session spawns one verb of `python -m scripts`.
+
+Sessions marked [dev] are for those who change Hallmark itself.
+"""
 
 from __future__ import annotations
 
@@ -54,20 +57,25 @@ def add(name: str, summary: str, *arguments: str) -> None:
 
 for _id, _target in TARGETS.items():
     add(f"build-{_id}", f"Build, test and tag the images for {_target['name']}", "publish", "--target", _id)
+for _id, _target in TARGETS.items():
     if "compute" in _target:
-        summary = f"On a machine with {_target['name']}: test a candidate by its digest (CELL --digest …), and tag it"
-        add(f"verify-{_id}", summary, "verify", "--target", _id)
-add("plan", "Show the cells of the matrix (--json and --bake for machines)", "plan")
-add("lock", "Resolve every input anew (--check: only compare, without a network)", "lock")
-add("fetch", "Bring every locked input into the cache", "fetch")
-add("smoke", "Build and smoke-test cells, without tagging", "smoke")
+        summary = (
+            f"On a machine with {_target['name']}: test and tag a candidate built elsewhere: CELL --digest sha256:…"
+        )
+        add(f"verify-{_id}", summary, "publish", "--target", _id)
 add("audit", "Tell whether a GPU can run what an image, wheel or file carries: audit -- IMAGE --target 5090", "audit")
-add("slim", "Write wheels again with only a target's GPU code: slim -- WHEEL --target 5090", "slim")
-add("sizes", "What an image holds, by distribution: sizes -- vllm-cu128-5090-wheel --svg FILE", "sizes")
+add("plan", "Show the cells of the matrix (--json and --bake for machines)", "plan")
+add("fetch", "Bring every locked input into the cache", "fetch")
+add("build", "Build candidates, without testing them: build -- CELL --output FILE.tar", "build")
+add("smoke", "Build and smoke-test cells, without tagging", "smoke")
 add("verdict", "Show what was decided of each candidate, and why", "verdict")
 add("reproduce", "Build cells again from nothing and compare: reproduce -- vllm-cpu", "reproduce")
+add("sizes", "What an image holds, by distribution: sizes -- vllm-cu128-5090-wheel --svg FILE", "sizes")
+add("slim", "Write wheels again with only a target's GPU code: slim -- WHEEL --target 5090", "slim")
+add("lock", "Resolve every input anew (--check: only compare, without a network)", "lock")
 add("engine", "Start, stop or show the Docker Engine: engine -- up|down|status", "engine")
 add("clean", "Free everything that no tag needs", "clean")
+_FOR_USERS = set(nox.registry.get())
 
 
 @nox.session
@@ -79,7 +87,7 @@ def lint(session: nox.Session) -> None:
     for script in sorted(ROOT.glob("images/*/smoke.py")):  # one by one: each is a program of the same name
         tool(session, "mypy", str(script))
     programs = Path(sys.executable).parent
-    run(session, str(programs / "shellcheck"), "scripts/build/install-wheels", ".ci/run")
+    run(session, str(programs / "shellcheck"), ".ci/run", "tests/benchmarks/onelayer/install-wheels")
     run(session, str(programs / "hadolint"), *sorted(map(str, ROOT.glob("images/*/Dockerfile"))))
     workflows = sorted(map(str, ROOT.glob(".github/workflows/*.yml")))
     run(session, str(programs / "check-jsonschema"), "--builtin-schema", "vendor.github-workflows", *workflows)
@@ -100,9 +108,27 @@ def integration(session: nox.Session) -> None:
 
 
 @nox.session
+def mutants(session: nox.Session) -> None:
+    """Make each gate wrong, one way after another: a test must notice every time (minutes)"""
+    tool(session, "tests.mutants", *session.posargs)
+
+
+@nox.session
 def benchmark(session: nox.Session) -> None:
-    """Compare a build, and a run with nothing to do, with the raw docker buildx command (minutes)"""
-    tool(session, "tests.benchmarks.overhead", *session.posargs)
+    """Compare assembling cells with installing their wheels into one layer: time, size, disk (minutes)"""
+    tool(session, "tests.benchmarks.assemble", *session.posargs)
+
+
+@nox.session(name="benchmark-moves")
+def benchmark_moves(session: nox.Session) -> None:
+    """What each kind of update sends to a registry that has the image from before (minutes)"""
+    tool(session, "tests.benchmarks.moves", *session.posargs)
+
+
+@nox.session(name="benchmark-imports")
+def benchmark_imports(session: nox.Session) -> None:
+    """Compare imports in a read-only image with those in one layer of the same wheels (minutes)"""
+    tool(session, "tests.benchmarks.imports", *session.posargs)
 
 
 @nox.session(name="benchmark-slim")
@@ -151,3 +177,8 @@ def slim_oracle(session: nox.Session) -> None:
 def fuzz(session: nox.Session) -> None:
     """Fuzz the reader of GPU code for a bounded time (needs atheris)"""
     tool(session, "tests.fuzz_gpucode", *session.posargs)
+
+
+for _name, _session in nox.registry.get().items():
+    if _name not in _FOR_USERS:
+        _session.tags.append("dev")

@@ -60,8 +60,19 @@ def make_parser() -> argparse.ArgumentParser:
     build = add("build", verbs.build, "build the candidates")
     smoke = add("smoke", verbs.smoke, "build, then test each candidate in a locked-down container on its target")
     publish = add("publish", verbs.publish, "build, smoke-test, and tag what was accepted: the whole pipeline")
-    verify = add("verify", verbs.verify, "on the target's machine: test one candidate, by its digest, and tag it")
-    verify.add_argument("--digest", required=True, help="the candidate's digest, which the build must come to")
+    publish.add_argument(
+        "--digest", default="", help="test and tag this candidate, which was built elsewhere; nothing is built"
+    )
+    publish.add_argument(
+        "--from",
+        dest="source",
+        default="",
+        metavar="WHERE",
+        help="where it lies: a layout's folder, an archive, `engine`, or an image's name in a registry",
+    )
+    build.add_argument(
+        "--output", type=Path, metavar="DIR|FILE.tar", help="also write the candidate there, to be carried elsewhere"
+    )
     audit = add("audit", verbs.audit, "tell whether a GPU can run the GPU code of files, wheels or images")
     audit.add_argument(
         "subjects",
@@ -83,9 +94,9 @@ def make_parser() -> argparse.ArgumentParser:
     reproduce = add(
         "reproduce", verbs.reproduce, "build cells again from nothing and compare them with their first build"
     )
-    for verb in (plan, fetch, build, smoke, publish, verify, sizes, verdict, reproduce):
+    for verb in (plan, fetch, build, smoke, publish, sizes, verdict, reproduce):
         _add_selection(verb)
-    for verb in (fetch, build, smoke, publish, verify, sizes, verdict, reproduce):
+    for verb in (fetch, build, smoke, publish, sizes, verdict, reproduce):
         verb.add_argument("--no-slim", action="store_true", help="leave the GPU code of other targets in the wheels")
     for verb in (build, smoke, publish):
         verb.add_argument("--keep-going", action="store_true", help="begin further cells after one has failed")

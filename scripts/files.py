@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from scripts.errors import Undecided
 
@@ -34,14 +34,19 @@ def content_id(value: Any) -> str:
     return hashlib.sha256(canonical_json(value)).hexdigest()
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file so that readers see the old bytes or the new, never a part. Raises Undecided on a full disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+@contextmanager
+def open_atomic(path: Path) -> Iterator[BinaryIO]:
+    """A binary stream (to write, to seek in, to read back) that becomes the file when its block ends without an error.
+
+    Readers see the old bytes or the new, never a part; after an error the new ones are gone. Raises Undecided on a full
+    disk, whatever in the block met it.
+    """
     with naming_disk_full(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(data)
+            with os.fdopen(handle, "w+b") as stream:
+                yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
             Path(temporary).chmod(0o644)  # mkstemp makes it private; evidence and locks are for everyone to read
@@ -49,6 +54,12 @@ def write_atomic(path: Path, data: bytes) -> None:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that readers see the old bytes or the new, never a part. Raises Undecided on a full disk."""
+    with open_atomic(path) as stream:
+        stream.write(data)
 
 
 def write_json(path: Path, value: Any) -> None:

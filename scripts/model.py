@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
+
+Compression = Literal["zstd", "gzip"]  # of an image's layers
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
+from scripts.assemble.steps import BuildOptions
 from scripts.console import note
 from scripts.engine import Embedded, Engine, probe_host
 from scripts.errors import Undecided
@@ -27,7 +28,11 @@ class Project:
     def open(cls, root: Path) -> Project:
         """Read the checkout's configuration and the site's. Raises ConfigError with every mistake."""
         site = Site.from_environment()
-        return cls(replace(load_matrix(root), compression=site.compression), site, Workspace(root))
+        return cls(load_matrix(root), site, Workspace(root))
+
+    def build_options(self, *, slim: bool = True) -> BuildOptions:
+        """What the site and the matrix say of every build; `slim` is whether the command line leaves slimming on."""
+        return BuildOptions(self.site.compression, self.matrix.slim and slim)
 
 
 def open_engine(project: Project) -> Engine:

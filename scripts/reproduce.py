@@ -1,29 +1,25 @@
-"""reproduce: build a cell and all it stands on again, from nothing, and compare it with what was built before."""
+"""reproduce: assemble a candidate and all it stands on again, from nothing, and compare it with the first."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.build.build import export
-from scripts.build.compare import compare_layouts
-from scripts.build.inputs import slim_step
-from scripts.build.layout import Layout
-from scripts.build.steps import Step, make_steps
-from scripts.console import step as announce
-from scripts.pipeline import Builder
-from scripts.plan import PlannedCell, require_buildable
-from scripts.project import Project, open_engine
+from scripts.assemble.steps import Step
+from scripts.oci.compare import compare_layouts
+from scripts.oci.layout import Layout
+from scripts.pipeline.bench import Bench
+from scripts.pipeline.obtain import obtain, obtain_layout
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """One step built twice: both digests, and the lines that tell the difference (none: identical)."""
+    """One image assembled twice: both digests, and the lines that tell the difference (none: identical)."""
 
     name: str
     first: str
@@ -31,33 +27,26 @@ class Reproduction:
     differences: tuple[str, ...]
 
 
-def reproduce(project: Project, plan: list[PlannedCell]) -> list[Reproduction]:
-    """Build every step of these cells again, caches off, under another umask and in another folder, and compare."""
-    require_buildable(plan)
-    steps = make_steps(project.matrix, plan)
-    with project.workspace.claim():
-        engine = open_engine(project)
-        builder = Builder(project, engine)
-        first = {step.name: builder.build(step) for step in steps}
-        with _other_surroundings() as folder:
-            second: dict[str, Layout] = {}
-            for step in steps:
-                second[step.name] = _build_again(builder, step, second, folder)
-            made = [_compare(step.name, first[step.name], second[step.name]) for step in steps]
-        engine.prune_build_cache()
+def reproduce(bench: Bench, steps: Sequence[Step]) -> list[Reproduction]:
+    """Assemble every step again, caches off, under another umask and in another folder, and compare layer by layer."""
+    first = {step.name: _obtain(bench, step) for step in steps}
+    second: dict[str, Layout] = {}
+    with _other_surroundings() as folder:
+        for step in steps:
+            bench.fetch(step.name, step.files)
+            bench.builder.prune()
+            log = bench.workspace.run(step.build_id) / "reproduce.log"
+            log.parent.mkdir(parents=True, exist_ok=True)
+            # A child is built on the rebuilt parent: the whole chain must come out the same.
+            parent = second[step.parent.name] if step.parent else None
+            second[step.name] = bench.workshop.assemble(step, parent, folder / step.name, log, cached=False)
+        made = [_compare(step.name, first[step.name], second[step.name]) for step in steps]
+    bench.builder.prune()
     return made
 
 
-def _build_again(builder: Builder, step: Step, second: dict[str, Layout], folder: Path) -> Layout:
-    cache = builder.fetch(step)
-    step = slim_step(step, cache)
-    log = builder.project.workspace.run(step.build_id) / "reproduce.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with announce(step.name, "build again") as update:
-        builder.engine.prune_build_cache()
-        # A child is built on the rebuilt parent: the whole chain must come out the same.
-        parent = second[step.parent.name] if step.parent else None
-        return export(step, builder.engine, cache, folder / step.name, parent, log, update, cached=False)
+def _obtain(bench: Bench, step: Step) -> Layout:
+    return obtain_layout(bench, step, obtain(bench, step).candidate, may_build=True)
 
 
 def _compare(name: str, first: Layout, second: Layout) -> Reproduction:

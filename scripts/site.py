@@ -12,11 +12,14 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from scripts.errors import ConfigError
+from scripts.model import Compression
 
 ENGINES = ("auto", "host", "embedded")
-COMPRESSIONS = ("zstd", "gzip")
+COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
+_BUILDER = re.compile(r"[A-Za-z0-9][\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,14 @@ class Site:
     mirrors: tuple[str, ...]
     wheels: tuple[Path, ...]
     cache: Path
-    compression: str = COMPRESSIONS[0]
+    compression: Compression = "zstd"
+    builder: str = "default"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Site:
         """Read the variables. Raises ConfigError for a value that cannot be meant, or a name that nothing reads."""
-        known = {f"HALLMARK_{name}" for name in ("COMPRESSION", "ENGINE", "REGISTRY", "MIRRORS", "WHEELS")}
+        names = ("BUILDER", "COMPRESSION", "ENGINE", "REGISTRY", "MIRRORS", "WHEELS")
+        known = {f"HALLMARK_{name}" for name in names}
         unknown = sorted(name for name in environment if name.startswith("HALLMARK_") and name not in known)
         if unknown:
             raise ConfigError(
@@ -42,10 +47,14 @@ class Site:
         engine = environment.get("HALLMARK_ENGINE") or "auto"
         if engine not in ENGINES:
             raise ConfigError(f"HALLMARK_ENGINE={engine}", "environment", f"one of: {', '.join(ENGINES)}")
-        compression = environment.get("HALLMARK_COMPRESSION") or COMPRESSIONS[0]
+        compression = environment.get("HALLMARK_COMPRESSION") or cls.compression
         if compression not in COMPRESSIONS:
             found = f"HALLMARK_COMPRESSION={compression}"
             raise ConfigError(found, "environment", f"one of: {', '.join(COMPRESSIONS)}")
+        builder = environment.get("HALLMARK_BUILDER") or cls.builder
+        if not _BUILDER.fullmatch(builder):
+            found = f"HALLMARK_BUILDER={builder} is no builder's name"
+            raise ConfigError(found, "environment", "`docker buildx ls` lists the names")
         folders = tuple(Path(item) for item in environment.get("HALLMARK_WHEELS", "").split(os.pathsep) if item)
         for folder in folders:
             if not folder.is_dir():
@@ -58,6 +67,7 @@ class Site:
             wheels=folders,
             cache=Path(cache) / "hallmark",
             compression=compression,
+            builder=builder,
         )
 
 

@@ -7,45 +7,64 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from scripts.build.steps import Step
+from scripts.assemble.steps import Step
+from scripts.buildkit.builder import Builder
 from scripts.engine import Engine
 from scripts.engine.images import list_images, remove_image, tags_of
+from scripts.errors import Undecided
 from scripts.workspace import Workspace
 
+# Of the cache of inputs: what is made of them, and is made again in a minute or two.
+DERIVED = ("partial", "layers", "bytecode", "audit", "sizes", "records")
 
-def trim(workspace: Workspace, engine: Engine, steps: Iterable[Step]) -> None:
-    """After a run: work folders, BuildKit's cache, and layouts of these steps' earlier builds."""
-    shutil.rmtree(workspace.work, ignore_errors=True)
-    engine.prune_build_cache()
-    current = {step.build_id for step in steps}
-    names = {step.name for step in steps}
+
+def trim(workspace: Workspace, builder: Builder, steps: Iterable[Step]) -> None:
+    """After a run: BuildKit's cache, layouts of earlier builds of these steps and their parents, interrupted work."""
+    builder.prune()
+    for folder in _folders(workspace.work):
+        _remove(workspace, folder.name, folder)
+    needed = {each.build_id: each.name for step in steps for each in _lineage(step)}
+    names = set(needed.values())
     for folder in _folders(workspace.layouts):
         name = _read(workspace.run(folder.name) / "build.json").get("name")
-        if folder.name not in current and (name is None or str(name) in names):
-            shutil.rmtree(folder)
+        if folder.name not in needed and (name is None or str(name) in names):
+            _remove(workspace, folder.name, folder)
 
 
-def clean(workspace: Workspace, engine: Engine | None, cache: Path, *, inputs: bool) -> int:
-    """Free everything that no tag needs, and with `inputs` the cache too; returns the bytes freed on this disk."""
+def clean(workspace: Workspace, engine: Engine | None, builder: Builder | None, cache: Path, *, inputs: bool) -> int:
+    """Free everything that no tag needs, and with `inputs` the cache too; returns the bytes freed on this disk.
+
+    What another run holds just now stays.
+    """
     before = shutil.disk_usage(workspace.root).free
-    for folder in (
-        workspace.work,
-        workspace.contexts(""),
-        workspace.layouts,
-        cache / "partial",
-        *([cache] if inputs else []),
-    ):
+    shutil.rmtree(workspace.contexts(""), ignore_errors=True)
+    for folder in [*_folders(workspace.work), *_folders(workspace.layouts)]:
+        _remove(workspace, folder.name, folder)
+    for folder in [cache] if inputs else [cache / name for name in DERIVED]:
         shutil.rmtree(folder, ignore_errors=True)
+    if builder:
+        builder.prune()
     if engine:
-        engine.prune_build_cache()
         for digest in list_images(engine):
             if not tags_of(engine, digest):
                 remove_image(engine, digest)
         for run in _folders(workspace.runs):
             digest = str(_read(run / "build.json").get("digest", ""))
             if not digest or not tags_of(engine, digest):
-                shutil.rmtree(run)
+                _remove(workspace, run.name, run)
     return max(0, shutil.disk_usage(workspace.root).free - before)
+
+
+def _lineage(step: Step) -> list[Step]:
+    return [step, *(_lineage(step.parent) if step.parent else [])]
+
+
+def _remove(workspace: Workspace, name: str, folder: Path) -> None:
+    try:
+        with workspace.claim(name, patience_s=0):
+            shutil.rmtree(folder, ignore_errors=True)
+    except Undecided:
+        return  # somebody is at work on it
 
 
 def _folders(parent: Path) -> list[Path]:

@@ -1,15 +1,15 @@
-"""The checkout's `.hallmark` folder: where each thing lies, and one writer at a time."""
+"""The checkout's `.hallmark` folder: where each thing lies, and one holder at a time for each."""
 
 from __future__ import annotations
 
-import fcntl
+import math
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.console import note
+from scripts.locks import hold
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,10 @@ class Workspace:
         return self.folder / "layouts"
 
     @property
+    def locks(self) -> Path:
+        return self.folder / "locks"
+
+    @property
     def work(self) -> Path:
         return self.folder / "work"
 
@@ -43,21 +47,24 @@ class Workspace:
         return self.folder / "contexts" / name
 
     def run(self, build_id: str) -> Path:
-        """The evidence of one build: build.log, build.json, smoke.json, verdict.json."""
+        """The evidence of one build: build.log, build.json, wheels.json, audit.json, and a folder for each cell."""
         return self.runs / build_id
 
     def layout(self, build_id: str) -> Path:
         return self.layouts / build_id
 
     @contextmanager
-    def claim(self) -> Iterator[None]:
-        """Hold the workspace for this process; another one waits. What an interrupted one left half-way goes first."""
-        self.folder.mkdir(exist_ok=True)
-        with (self.folder / "lock").open("w") as stream:
+    def claim(self, name: str, patience_s: float = math.inf) -> Iterator[Path]:
+        """Hold one thing of the checkout (a build id, a cell's test) and have a new, empty folder to work on it.
+
+        Whoever else wants it waits, and says so; what an interrupted holder left half-way goes first. Raises Undecided
+        where the wait is longer than `patience_s` seconds.
+        """
+        with hold(self.locks / f"{name}.lock", f"another run's work on {name}", patience_s=patience_s):
+            folder = self.work / name
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
             try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                note("waiting for another run in this checkout to end …")
-                fcntl.flock(stream, fcntl.LOCK_EX)
-            shutil.rmtree(self.work, ignore_errors=True)
-            yield
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)

@@ -22,9 +22,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from scripts.gpucode import Container, read_gpu_code
-from scripts.slim.bundled import is_bundled
-from scripts.slim.choose import choose_entries
-from scripts.slim.library import slim_library
+from scripts.slim.elf.choose import choose_entries
+from scripts.slim.elf.library import slim_library
+from scripts.slim.wheel.bundled import is_bundled
 from tests.gpucode_oracle import (
     WHEELS,
     _install_cuobjdump,

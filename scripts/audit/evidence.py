@@ -12,7 +12,7 @@ from typing import Any
 from scripts.audit.judge import Audit
 from scripts.files import content_id, write_json
 from scripts.matrix import AuditRule
-from scripts.model import Coverage, Outcome, Result, Target
+from scripts.model import Coverage, LockedFile, Outcome, Result, Target
 
 VERSION = 1
 AUDIT = "audit"
@@ -44,15 +44,20 @@ def identify_audit(digest: str, target: Target, rules: Sequence[AuditRule]) -> s
     )
 
 
-def write_audit(run: Path, audit_id: str, report: dict[str, Any]) -> None:
-    """Keep a report as audit.json in a build's folder."""
-    write_json(run / "audit.json", {"audit_id": audit_id} | report)
+def identify_wheels(files: Sequence[LockedFile], target: Target, rules: Sequence[AuditRule]) -> str:
+    """As `identify_audit`, of the wheels that go into an image."""
+    return identify_audit(content_id(sorted(file.sha256 for file in files)), target, rules)
 
 
-def read_audit(run: Path, audit_id: str) -> Result | None:
+def write_audit(path: Path, audit_id: str, report: dict[str, Any]) -> None:
+    """Keep a report as a file of a build's folder."""
+    write_json(path, {"audit_id": audit_id} | report)
+
+
+def read_audit(path: Path, audit_id: str) -> Result | None:
     """The result of an earlier audit that asked the very same; damaged evidence is none."""
     try:
-        report = json.loads((run / "audit.json").read_bytes())
+        report = json.loads(path.read_bytes())
         return summarise(report) if report["audit_id"] == audit_id else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

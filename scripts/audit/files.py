@@ -11,13 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from scripts.audit.library import Library, dump_libraries, load_libraries, read_library
+from scripts.audit.library import VERSION, Library, dump_libraries, load_libraries, read_library
 from scripts.errors import ConfigError
 from scripts.files import write_json
 from scripts.gpucode import GpuCodeError, read_gpu_code
 
-# Raised when the reader finds something else in the same bytes: what was kept before counts no longer.
-VERSION = 1
 # Where a wheel's `data` folder goes when it is installed; the rest of it goes outside of the packages' folder.
 _DATA = re.compile(r"^[^/]+\.data/(?:purelib|platlib)/")
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scripts.audit.archive import Source
-from scripts.audit.blobs import Checked, read_image, read_json_blob
-from scripts.audit.library import Library
-from scripts.audit.manifest import LARGEST_JSON, unreadable
-from scripts.build.layout import Blob
-from scripts.errors import Undecided
+from scripts.audit.library import Library, keep_library
+from scripts.audit.shelf import LibraryShelf
+from scripts.oci.image import find_manifest, read_image
+from scripts.oci.layer import Layer
+from scripts.oci.layout import LayoutStore
+from scripts.oci.merge import merge_layers
 from scripts.registry.client import Registry
-from scripts.registry.reference import Repository, parse_image
-
-# The forms before OCI's, which no registry converts any more.
-_LEGACY = "application/vnd.docker.distribution.manifest.v1"
+from scripts.registry.reference import parse_image
+from scripts.registry.store import RegistryStore, find_image
 
 
 @dataclass(frozen=True)
@@ -34,18 +31,19 @@ class RemoteImage:
     libraries: list[Library]
 
 
-def read_layout(folder: Path, update: Callable[[str], None] = lambda text: None) -> list[Library]:
-    """The libraries of the image in an OCI layout, every blob of it hashed meanwhile.
+def read_layout(
+    folder: Path, update: Callable[[str], None] = lambda text: None, kept: Path | None = None
+) -> list[Library]:
+    """The libraries of the image in an OCI layout.
 
-    Raises Undecided where the layout is incomplete, damaged, or holds no image or several for linux/amd64.
+    What a layer holds is kept in the folder `kept`, by the digest of the layer's plain bytes, and a layer that is
+    there is not read: whoever made the layout has verified it. Every blob that is read is hashed meanwhile. Raises
+    Undecided where the layout is incomplete, damaged, or holds no image or several for linux/amd64.
     """
-    place = str(folder)
-    try:
-        with (folder / "index.json").open("rb") as stream:
-            index = stream.read(LARGEST_JSON)
-    except OSError as error:
-        raise unreadable(f"index.json: {error.strerror}", place) from error
-    return read_image(index, "", _LayoutStore(folder), place, update, is_layout=True)[1]
+    place, store = str(folder), LayoutStore(folder)
+    image = find_manifest(store.read_index(), None, store.read_manifest, place)
+    shelf = LibraryShelf(kept) if kept else None
+    return merge_libraries(read_image(image, store, place, keep_library, update, shelf), place)
 
 
 def read_registry(text: str, registry: Registry, update: Callable[[str], None] = lambda text: None) -> RemoteImage:
@@ -55,47 +53,12 @@ def read_registry(text: str, registry: Registry, update: Callable[[str], None] =
     """
     name = parse_image(text)
     update(f"asking {name.repository.host}")
-    found = registry.get_manifest(name.repository, name.reference)
-    if found is None:
-        raise Undecided("the registry has no such image", str(name), "check the name and the tag, or `docker login`")
-    if found.media_type.startswith(_LEGACY):
-        raise unreadable(f"a manifest of the type {found.media_type}, from before 2017", str(name))
-    store = _RegistryStore(registry, name.repository)
-    manifest, libraries = read_image(found.data, found.digest, store, str(name), update)
-    return RemoteImage(str(name), manifest.digest, found.digest, manifest.size, libraries)
+    found, image = find_image(registry, name.repository, name.reference, str(name))
+    layers = read_image(image, RegistryStore(registry, name.repository), str(name), keep_library, update)
+    libraries = merge_libraries(layers, str(name))
+    return RemoteImage(str(name), image.digest, found.digest, image.size, libraries)
 
 
-@dataclass(frozen=True)
-class _LayoutStore:
-    folder: Path
-
-    def read_manifest(self, blob: Blob) -> bytes:
-        return read_json_blob(self, blob, str(self.folder))
-
-    @contextmanager
-    def open(self, blob: Blob) -> Iterator[Source]:
-        try:
-            with (self.folder / "blobs" / blob.digest.replace(":", "/")).open("rb") as stream:
-                yield Checked(stream, blob, str(self.folder))
-        except OSError as error:  # of opening it, or of a disk that fails while it is read
-            raise unreadable(f"blob {blob.digest}: {error.strerror or error}", str(self.folder)) from error
-
-
-@dataclass(frozen=True)
-class _RegistryStore:
-    registry: Registry
-    repository: Repository
-
-    def read_manifest(self, blob: Blob) -> bytes:
-        found = self.registry.get_manifest(self.repository, blob.digest)
-        if found is None:
-            raise unreadable("its index names a manifest that the registry does not have", f"{self}@{blob.digest}")
-        return found.data
-
-    @contextmanager
-    def open(self, blob: Blob) -> Iterator[Source]:
-        with self.registry.open_blob(self.repository, blob.digest, blob.size) as stream:
-            yield stream
-
-    def __str__(self) -> str:
-        return str(self.repository)
+def merge_libraries(layers: list[Layer[Library]], place: str) -> list[Library]:
+    """The libraries of an image at their paths in it, sorted by them."""
+    return merge_layers(layers, place, lambda library, path: replace(library, path=path))

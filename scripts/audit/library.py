@@ -5,11 +5,14 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import IO, Any
+from typing import Any
 
 from scripts.files import CHUNK
 from scripts.gpucode import Container, Entry, GpuCodeError, parse_gpu_code
+from scripts.oci.tar import Source, TarMember
 
+# Raised when the reader finds something else in the same bytes: what was kept before counts no longer.
+VERSION = 1
 # Twice the largest library known. What is larger is not held in memory, and counts as unreadable.
 LARGEST = 1 << 31
 # ELF, 64-bit, little-endian: what an x86-64 process can load. Anything else carries nothing that could run there.
@@ -28,7 +31,7 @@ class Library:
     fault: str = ""
 
 
-def read_library(path: str, size: int, stream: IO[bytes]) -> Library | None:
+def read_library(path: str, size: int, stream: Source) -> Library | None:
     """Read a file of `size` bytes from a stream; None for one without GPU code. Holds one such file in memory."""
     start = stream.read(min(size, len(_LOADABLE)))
     if start != _LOADABLE:
@@ -44,6 +47,13 @@ def read_library(path: str, size: int, stream: IO[bytes]) -> Library | None:
         if data.tell() < size:
             return Library(path, (), f"cut short after {data.tell()} of {size} bytes")
         return parse_library(path, data)
+
+
+def keep_library(path: str, member: TarMember, content: Source) -> Library | None:
+    """As `read_library`, for a file in a layer."""
+    if member.kind == "sparse":  # no image builder writes these: what is in one is not worth a second parser
+        return Library(path, (), "stored as a sparse file, which this program does not read")
+    return read_library(path, member.size, content)
 
 
 def parse_library(path: str, data: bytes | mmap.mmap) -> Library | None:

@@ -59,7 +59,8 @@ class Embedded:
         if not programs.is_dir():
             self._unpack(fetch(), programs)
         if not (version := self._ask_version()):
-            self._start(programs)
+            if self._pid() is None:  # one that is there and does not answer yet is waited for
+                self._start(programs)
             version = self._await_version()
         config = self.folder / "config"
         plugin = config / "cli-plugins" / "docker-buildx"

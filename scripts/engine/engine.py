@@ -15,9 +15,9 @@ import requests
 from docker.errors import DockerException
 
 from scripts.errors import Undecided
-from scripts.files import naming_disk_full
 
 API_TIMEOUT_S = 600  # unpacking a 10 GB image happens within one request
+END_S = 20  # for a command that was asked to end: it tells the builder first
 
 
 @dataclass(frozen=True)
@@ -53,15 +53,15 @@ class Engine:
             folder = Path(str(self.client.info().get("DockerRootDir", "/")))
         return folder if folder.is_dir() else Path("/")
 
-    def spawn(self, arguments: list[str], log: Path, on_line: Callable[[str], None]) -> int:
-        """Run the docker CLI, write what it prints to a file and hand it on line by line; returns the exit code.
+    def spawn(self, arguments: list[str], on_line: Callable[[str], None]) -> int:
+        """Run the docker CLI and hand on what it prints, line by line; returns the exit code (below 0: a signal's).
 
-        The child ends with us: an interrupted build must not go on in the background.
+        The child ends with us: an interrupted build must not go on in the background. Raises Undecided where there is
+        no `docker` to run.
         """
-        command = ["docker", *arguments]
-        with log.open("w", buffering=1, encoding="utf-8") as copy, naming_disk_full(log):
+        try:
             process = subprocess.Popen(
-                command,
+                ["docker", *arguments],
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -69,18 +69,18 @@ class Engine:
                 encoding="utf-8",
                 errors="replace",
             )
-            assert process.stdout is not None
-            self._children.add(process)
-            try:
-                for line in process.stdout:
-                    copy.write(line)
-                    on_line(line.rstrip())
-                return process.wait()
-            finally:
-                self._children.discard(process)
-                if process.poll() is None:
-                    process.terminate()
-                    process.wait()
+        except OSError as error:
+            raise Undecided(str(error), f"docker {arguments[0]}", "nox -s engine -- status") from error
+        assert process.stdout is not None
+        self._children.add(process)
+        try:
+            for line in process.stdout:
+                on_line(line.rstrip("\r\n"))
+            return process.wait()
+        finally:
+            self._children.discard(process)
+            if process.poll() is None:
+                _end(process)
 
     def end_children(self) -> None:
         """End what other threads have running with `spawn`, so that they can end themselves."""
@@ -107,3 +107,12 @@ class Engine:
 
     def _environment(self) -> dict[str, str]:
         return os.environ | dict(self.environment) | {"DOCKER_HOST": self.host}
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    try:
+        process.wait(END_S)
+    except subprocess.TimeoutExpired:  # the engine that it talks to hangs
+        process.kill()
+        process.wait()

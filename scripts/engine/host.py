@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 
 import docker
 from docker.errors import DockerException
+from packaging.version import InvalidVersion, Version
 
 from scripts.engine.engine import Engine
 
 # Engine 26.0 is the first with BuildKit 0.13, which `rewrite-timestamp` and building from scratch need. Debian's builds
 # of the engine do not say which BuildKit they hold, so the engine's own version is asked.
-MINIMUM = (26, 0)
+MINIMUM = Version("26.0")
 CONTAINERD = "io.containerd.snapshotter.v1"
 
 
@@ -36,9 +38,19 @@ def probe_host() -> tuple[Engine | None, str]:
 
 def find_shortcoming(version: str, driver_type: str) -> str:
     """Why an engine of this version and image store cannot build our images, or nothing."""
-    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
-    if numbers < MINIMUM:
-        return f"Docker Engine {version} is too old (its BuildKit is older than 0.13): {MINIMUM[0]} or newer is needed"
+    if _parse(version) < MINIMUM:
+        needed = f"{MINIMUM.major} or newer is needed"
+        return f"Docker Engine {version} is too old (its BuildKit is older than 0.13): {needed}"
     if driver_type != CONTAINERD:
         return f"Docker Engine {version} does not use the containerd image store"
     return ""
+
+
+def _parse(version: str) -> Version:
+    """An engine's version; distributions add words of their own (`24.0.7-0ubuntu4`). One without a number is 0."""
+    for text in (version, re.split(r"[-~+]", version)[0]):
+        try:
+            return Version(text)
+        except InvalidVersion:
+            continue
+    return Version("0")

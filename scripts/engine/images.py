@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
-import tarfile
-from io import BytesIO
 from pathlib import Path
 from threading import Thread
-from typing import IO
+from typing import IO, Any
 
 from docker.errors import ImageNotFound, NotFound
 
+from scripts.console import Update
 from scripts.engine.engine import Engine
-from scripts.errors import Undecided
+from scripts.errors import HallmarkError, Undecided
+from scripts.oci.archive import Chunks, extract_stream, pack_layout
+from scripts.oci.layout import Layout
 
 BUILD_ID_LABEL = "io.hallmark.build-id"
 
@@ -28,16 +28,44 @@ def has_image(engine: Engine, digest: str) -> bool:
 
 
 def load_layout(engine: Engine, folder: Path, digest: str) -> None:
-    """Load an OCI layout under its digest alone, with no tag, and check that this digest is what the engine now has."""
+    """Load an OCI layout under its digest alone, with no tag, and check that this digest is what the engine now has.
+
+    Raises Undecided where the engine fails or has something else in the end, and where the layout is damaged.
+    """
     read_end, write_end = os.pipe()
-    with engine.explaining(), os.fdopen(read_end, "rb") as source:
-        writer = Thread(target=_pack, args=(folder, digest, os.fdopen(write_end, "wb")), daemon=True)
-        writer.start()
-        # The SDK's own `images.load` looks the image up by the name in the archive; this one is to have no name.
-        answers = list(engine.client.api.load_image(source))  # type: ignore[no-untyped-call]
-        writer.join()
+    source = os.fdopen(read_end, "rb")
+    # A name of its own, so that no other load replaces it.
+    name = f"candidate-{digest.removeprefix('sha256:')}"
+    packing = _Packing(folder, name, os.fdopen(write_end, "wb"))
+    packing.start()
+    failure: Undecided | None = None
+    answers: list[Any] = []
+    try:
+        with engine.explaining():
+            # The SDK's own `images.load` looks the image up by the name in the archive; this one is to have no name.
+            answers = list(engine.client.api.load_image(source))  # type: ignore[no-untyped-call]
+    except Undecided as error:
+        failure = error
+    finally:
+        source.close()  # first: a writer whose pipe is full and read by nobody would never end
+        packing.join()
+    if packing.fault:
+        raise packing.fault from failure
+    if failure:
+        raise failure
     if not has_image(engine, digest):
         raise Undecided(f"the engine did not load {digest}: {answers[-1:]}", str(folder), "nox -s engine -- status")
+
+
+def export_layout(engine: Engine, digest: str, folder: Path, update: Update) -> Layout:
+    """The image of a manifest digest out of the engine, as a verified layout that has this digest.
+
+    Raises Undecided where the engine fails, has no such image, or gives out another one: only engines that keep images
+    in containerd's store keep the manifest and the blobs that they were given. Then nothing is left behind.
+    """
+    with engine.explaining():
+        chunks = Chunks(engine.client.api.get_image(digest), update)
+        return extract_stream(chunks, folder, f"export of {digest}", digest)
 
 
 def tags_of(engine: Engine, digest: str) -> list[str]:
@@ -83,19 +111,22 @@ def list_images(engine: Engine) -> list[str]:
         return [str(image.id) for image in engine.client.images.list(all=True, filters={"label": BUILD_ID_LABEL})]
 
 
-def _pack(folder: Path, digest: str, stream: IO[bytes]) -> None:
-    """Write a layout as the tar that `docker load` reads, under a name of its own so that no other load replaces it."""
-    index = json.loads((folder / "index.json").read_bytes())
-    name = f"candidate-{digest.removeprefix('sha256:')}"
-    index["manifests"][0]["annotations"] = {"org.opencontainers.image.ref.name": name}
-    with stream, tarfile.open(fileobj=stream, mode="w|") as tar:
-        tar.add(folder / "oci-layout", "oci-layout")
-        _add_bytes(tar, "index.json", json.dumps(index).encode())
-        for path in sorted((folder / "blobs").rglob("*")):
-            tar.add(path, path.relative_to(folder).as_posix(), recursive=False)
+class _Packing(Thread):
+    """Writes a layout into a pipe as the tar that `docker load` reads; `fault` is what kept it from being whole."""
 
+    def __init__(self, folder: Path, name: str, stream: IO[bytes]) -> None:
+        super().__init__(daemon=True)
+        self.fault: HallmarkError | None = None
+        self._folder, self._name, self._stream = folder, name, stream
 
-def _add_bytes(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    info = tarfile.TarInfo(name)
-    info.size = len(data)
-    tar.addfile(info, BytesIO(data))
+    def run(self) -> None:
+        try:
+            with self._stream:
+                pack_layout(Layout.open(self._folder), self._stream, self._name)
+        except BrokenPipeError:
+            return  # the engine has heard enough; what it answered says why
+        except HallmarkError as error:
+            self.fault = Undecided([*error.problems])
+        except OSError as error:
+            cause = f"the layout cannot be read: {error.strerror or error}"
+            self.fault = Undecided(cause, str(self._folder), "build the cell again")

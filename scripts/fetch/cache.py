@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from scripts.errors import Undecided
 from scripts.files import sha256_file
+from scripts.locks import SAY_EVERY_S, hold
 from scripts.model import LockedFile
 
 
@@ -55,18 +55,13 @@ class Cache:
         """Hold a file's download for this process; another one waits here, and then finds the file present."""
         # One lock for all files of a prefix, never deleted: deleting a lock that somebody waits for would break it.
         lock = self.root / "locks" / sha256[:2]
+        mend = "mend its permissions, or point XDG_CACHE_HOME elsewhere"
         try:
-            for folder in (lock.parent, self.root / "partial"):
-                folder.mkdir(parents=True, exist_ok=True)
-            stream = lock.open("w")
+            (self.root / "partial").mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise Undecided(
-                f"the cache cannot be written to: {error.strerror}",
-                str(self.root),
-                "mend its permissions, or point XDG_CACHE_HOME elsewhere",
-            ) from error
-        with stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
+            raise Undecided(f"the cache cannot be written to: {error.strerror}", str(self.root), mend) from error
+        # Files of one prefix wait for each other within one run, too: that is nothing to talk about.
+        with hold(lock, "another download into the cache", quiet_s=SAY_EVERY_S, mend=mend):
             yield
 
 

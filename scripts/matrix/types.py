@@ -99,7 +99,7 @@ class Tools:
 class Matrix:
     """Everything that `matrix.toml` and `images/*/image.toml` say.
 
-    `slim`: wheels for a GPU lose the GPU code that it could never run. The `compression` of layers is the site's word.
+    `slim`: wheels for a GPU lose the GPU code that it could never run.
     """
 
     root: Path
@@ -111,4 +111,3 @@ class Matrix:
     tools: Tools
     images: Mapping[str, Image]
     slim: bool = True
-    compression: str = "zstd"

@@ -1,71 +1,152 @@
-"""Every planned cell through the stages, several side by side where that helps."""
+"""Every planned cell through its stages, several side by side where that helps; what came of each is composed once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from threading import Event
 
-from scripts.build.steps import make_steps
-from scripts.console import note
-from scripts.engine import Engine
-from scripts.errors import ExitCode, HallmarkError, Problem
-from scripts.pipeline.cell import CellRun
-from scripts.pipeline.chain import Builder
-from scripts.pipeline.rows import CellReport, Options, Stage
-from scripts.plan import PlannedCell, require_buildable
-from scripts.project import Project, open_engine
-from scripts.publish.stamp import name_repository
-from scripts.trim import trim
+from scripts.errors import BuildFailed, ExitCode, HallmarkError, Problem
+from scripts.model import Result, Verdict
+from scripts.pipeline.bench import Bench
+from scripts.pipeline.job import UNKNOWN, CellReport, Job, Stage
+from scripts.pipeline.judge import CellVerdict
+from scripts.pipeline.obtain import Obtained, obtain
+from scripts.pipeline.output import write_output
+from scripts.pipeline.receive import receive
+from scripts.pipeline.stages import audit_image, audit_wheels, publish, push, rule, smoke
+from scripts.verdict import EXIT_CODES
 
 # What makes the cells that come after not worth their hours, unless one asks to keep going.
 _FAILURES = (ExitCode.REJECTED, ExitCode.BUILD_FAILED)
 
 
-def run_cells(
-    project: Project,
-    plan: Sequence[PlannedCell],
-    last: Stage,
-    options: Options = Options(),  # noqa: B008
-) -> list[CellReport]:
-    """Take every planned cell through the stages; one row for each, in the plan's order.
+@dataclass(frozen=True)
+class Findings:
+    """How far a cell has come: what each stage that it went through gave."""
+
+    wheels: Result | None = None
+    obtained: Obtained | None = None
+    audit: Result | None = None
+    smoked: str = ""
+    verdict: CellVerdict | None = None
+    tag: str = ""
+
+
+def run_cells(bench: Bench, jobs: Sequence[Job]) -> list[CellReport]:
+    """Take every job through its stages; one row for each, in order.
 
     After a failure no further cell is begun, unless `keep_going`; a cell that could not be decided is none.
     """
-    require_buildable(plan)
-    steps = {step.name: step for step in make_steps(project.matrix, plan)}
-    if last is Stage.PUBLISH and project.site.registry:
-        for planned in plan:  # a name that no registry could have is noticed before the hours of work
-            name_repository(project.site.registry, planned.image.name)
     failed = Event()
 
-    def take(planned: PlannedCell) -> CellReport:
-        if failed.is_set() and not options.keep_going:
+    def take(job: Job) -> CellReport:
+        if failed.is_set() and not job.options.keep_going:
             cause = "not begun, because another cell failed before"
-            return CellReport(planned.cell.id, problems=[Problem(cause, "", "mend that one, or give --keep-going")])
-        report = CellRun(builder, planned, steps[planned.cell.candidate], options.digest).take(last)
+            return CellReport(job.cell.id, problems=(Problem(cause, "", "mend that one, or give --keep-going"),))
+        report = run_cell(bench, job)
         if report.exit_code in _FAILURES:
             failed.set()
         return report
 
-    with project.workspace.claim():
-        engine = open_engine(project)
-        builder = Builder(project, engine)
-        reports = [take(planned) for planned in plan] if options.jobs < 2 else _take_many(take, plan, engine, options)
-        try:
-            trim(project.workspace, engine, steps.values())
-        except HallmarkError as error:  # what was decided stands, whatever is left lying about
-            note(f"not everything was tidied up: {error}")
-    return reports
+    at_a_time = max((job.options.jobs for job in jobs), default=1)
+    return [take(job) for job in jobs] if at_a_time < 2 else _take_many(take, jobs, bench, at_a_time)
+
+
+def run_cell(bench: Bench, job: Job) -> CellReport:
+    """Go as far as the job says, or as the verdicts allow; whatever fails ends the cell, never the run."""
+    started = time.monotonic()
+    findings, failure = Findings(), None
+    try:
+        for findings in go(bench, job):  # noqa: B007  the last that was reached is what counts
+            pass
+    except HallmarkError as error:
+        failure = error
+    return compose(bench, job, findings, failure, time.monotonic() - started)
+
+
+def go(bench: Bench, job: Job) -> Iterator[Findings]:
+    """The stages in their order; yields what is known after each."""
+    found = Findings()
+    if job.cell.target.has_gpu and not job.options.digest:
+        found = replace(found, wheels=(wheels := audit_wheels(bench, job)))
+        if not wheels.passed:
+            yield replace(found, verdict=rule(bench, job))
+            return
+    asked = job.options
+    obtained = receive(bench, job.step, asked.digest, asked.source) if asked.digest else obtain(bench, job.step)
+    found = replace(found, obtained=obtained)
+    yield found
+    candidate = obtained.candidate
+    results: list[Result] = []
+    if job.cell.target.has_gpu:
+        found = replace(found, audit=(audit := audit_image(bench, job, candidate)))
+        yield found
+        results.append(audit)
+        if not audit.passed:
+            yield replace(found, verdict=rule(bench, job))
+            return
+    if asked.output:
+        write_output(bench, job, candidate, asked.output)
+    if bench.project.site.registry:
+        push(bench, job, candidate)
+    if job.last < Stage.SMOKE:
+        return
+    evidence, known = smoke(bench, job, candidate)
+    passed = sum(result.passed for result in evidence.results)
+    smoked = f"{'unchanged: ' if known else ''}{passed} of {len(evidence.results)} passed"
+    found = replace(found, smoked=smoked, verdict=(verdict := rule(bench, job)))
+    yield found
+    if job.last >= Stage.PUBLISH and verdict.verdict is Verdict.ACCEPTED:
+        yield replace(found, tag=publish(bench, job, candidate, results, evidence))
+
+
+def compose(bench: Bench, job: Job, found: Findings, failure: HallmarkError | None, seconds: float) -> CellReport:
+    """A cell's row, from what its stages gave and what ended it."""
+    candidate = found.obtained.candidate if found.obtained else None
+    verdict = found.verdict
+    code = EXIT_CODES[verdict.verdict] if verdict else ExitCode.ACCEPTED
+    problems: tuple[Problem, ...] = ()
+    if verdict:
+        record = job.build_folder(bench.workspace) / verdict.record
+        problems = tuple(Problem(reason, next_step=f"read {record}") for reason in verdict.reasons)
+    if failure:
+        code, problems = failure.exit_code, (*problems, *failure.problems)
+    build = "failed" if isinstance(failure, BuildFailed) else found.obtained.how if found.obtained else UNKNOWN
+    return CellReport(
+        cell=job.cell.id,
+        build=build,
+        audit=_describe_audit(found),
+        smoke=found.smoked or UNKNOWN,
+        verdict=verdict.verdict if verdict else "undecided" if failure else UNKNOWN,
+        digest=candidate.digest if candidate else verdict.digest if verdict else "",
+        size=candidate.size if candidate else 0,
+        seconds=seconds,
+        tag=found.tag,
+        exit_code=code,
+        problems=problems,
+    )
+
+
+def _describe_audit(found: Findings) -> str:
+    if found.audit:
+        return _summarise(found.audit)
+    return f"wheels rejected: {_summarise(found.wheels)}" if found.wheels and not found.wheels.passed else UNKNOWN
+
+
+def _summarise(audit: Result) -> str:
+    return audit.detail.partition(";")[0]
 
 
 def _take_many(
-    take: Callable[[PlannedCell], CellReport], plan: Sequence[PlannedCell], engine: Engine, options: Options
+    take: Callable[[Job], CellReport], jobs: Sequence[Job], bench: Bench, at_a_time: int
 ) -> list[CellReport]:
-    with ThreadPoolExecutor(options.jobs) as pool:
+    with ThreadPoolExecutor(at_a_time) as pool:
         try:
-            return list(pool.map(take, plan))
+            return list(pool.map(take, jobs))
         except BaseException:  # an interruption reaches this thread alone: the others end with their builds
             pool.shutdown(wait=False, cancel_futures=True)
-            engine.end_children()
+            bench.engine.end_children()
             raise

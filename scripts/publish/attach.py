@@ -9,12 +9,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from scripts.build.layout import Blob
 from scripts.errors import Undecided
 from scripts.files import canonical_json
-from scripts.publish.locks import hold_tag
-from scripts.publish.promote import move_tag, push_blob, put_exact, read_tag
-from scripts.registry.client import OCI_INDEX, OCI_MANIFEST, Manifest, Registry, digest_of
+from scripts.oci.descriptor import OCI_INDEX, OCI_MANIFEST, Descriptor, describe
+from scripts.publish.promote import hold_tag, move_tag, push_blob, put_exact, read_tag
+from scripts.registry.client import Manifest, Registry
 from scripts.registry.reference import Repository
 
 _EMPTY = b"{}"
@@ -24,7 +23,7 @@ _EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 def attach(
     registry: Registry,
     repository: Repository,
-    subject: Blob,
+    subject: Descriptor,
     artifact_type: str,
     payload: bytes,
     payload_media_type: str,
@@ -34,21 +33,21 @@ def attach(
 
     The manifest holds no time and no name of the writer: the same payload attached twice is one artifact.
     """
-    config, layer = _describe(_EMPTY, _EMPTY_TYPE), _describe(payload, payload_media_type)
+    config, layer = describe(_EMPTY, _EMPTY_TYPE), describe(payload, payload_media_type)
     content = {
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,
         "artifactType": artifact_type,
-        "config": config,
-        "layers": [layer],
-        "subject": {"mediaType": subject.media_type, "digest": subject.digest, "size": subject.size},
+        "config": config.to_json(),
+        "layers": [layer.to_json()],
+        "subject": subject.to_json(),
     }
     artifact = Manifest(canonical_json(content), OCI_MANIFEST)
     for blob, data in ((config, _EMPTY), (layer, payload)):
-        push_blob(registry, repository, blob["digest"], data)
+        push_blob(registry, repository, blob.digest, data)
     noted = put_exact(registry, repository, artifact.digest, artifact)
     if not noted:  # no referrers API there: an index under a tag that is made from the subject's digest stands in
-        entry = {**_describe(artifact.data, OCI_MANIFEST), "artifactType": artifact_type}
+        entry = describe(artifact.data, OCI_MANIFEST).to_json() | {"artifactType": artifact_type}
         _list_under_tag(registry, repository, subject.digest.replace(":", "-"), entry, lock_folder)
     return artifact.digest
 
@@ -69,7 +68,3 @@ def _list_under_tag(
         if entry["digest"] not in listed:
             index = {**index, "manifests": [*index["manifests"], entry]}
             move_tag(registry, repository, tag, Manifest(canonical_json(index), OCI_INDEX), old)
-
-
-def _describe(data: bytes, media_type: str) -> dict[str, Any]:
-    return {"mediaType": media_type, "digest": digest_of(data), "size": len(data)}

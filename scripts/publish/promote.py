@@ -6,15 +6,20 @@ same tag need the caller's own order (CI: one promoting job at a time).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.build.layout import Layout
 from scripts.errors import Problem, Undecided
-from scripts.publish.locks import hold_tag
+from scripts.files import content_id
+from scripts.locks import hold
+from scripts.oci.layout import Layout
 from scripts.registry.client import Manifest, Registry
 from scripts.registry.failures import DigestMismatch, RegistryRefused
 from scripts.registry.reference import Repository, check_digest, check_tag
+
+PATIENCE_S = 600.0  # a promotion takes a few seconds, but its registry may be asked again and again
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,15 @@ def promote(registry: Registry, repository: Repository, digest: str, tag: str, l
             return Promotion(reference, digest, previous.digest, changed=False)
         move_tag(registry, repository, tag, candidate, previous)
         return Promotion(reference, digest, previous.digest if previous else None, changed=True)
+
+
+@contextmanager
+def hold_tag(folder: Path, reference: str) -> Iterator[None]:
+    """Hold the lock of `repository:tag`. Raises Undecided where another process keeps it, or the folder is not ours."""
+    path = folder / f"{content_id(reference)}.lock"
+    mend = "make the folder writable for whoever promotes"
+    with hold(path, f"another promotion of {reference}", patience_s=PATIENCE_S, mend=mend):
+        yield
 
 
 def push_blob(registry: Registry, repository: Repository, digest: str, source: Path | bytes) -> None:

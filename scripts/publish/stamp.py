@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.build.layout import Layout
 from scripts.engine import Engine
 from scripts.engine.images import digest_of_tag, remove_image, set_tag, tags_of
 from scripts.files import canonical_json
 from scripts.model import Outcome
+from scripts.oci.layout import Layout
 from scripts.plan import PlannedCell
 from scripts.publish.attach import attach
 from scripts.publish.promote import promote, push_candidate
@@ -57,20 +58,28 @@ def stamp_engine(engine: Engine, digest: str, tags: Tags) -> str:
     return f"{NAMESPACE}/{tags.image}:{tags.moving}"
 
 
-def withdraw(engine: Engine, digest: str) -> list[str]:
-    """Take our tags off a digest that is not (or no longer) accepted; returns those that it had."""
-    tags = [tag for tag in tags_of(engine, digest) if tag.startswith(f"{NAMESPACE}/")]
-    for tag in tags:
+def withdraw(engine: Engine, digest: str, tags: Tags) -> list[str]:
+    """Take a cell's tags off a digest that is not (or no longer) accepted; returns those that it had.
+
+    The tags of other GPUs stay: what this digest did on one says nothing of another.
+    """
+    own = re.compile(rf"{re.escape(f'{NAMESPACE}/{tags.image}:{tags.moving}')}(-[0-9a-f]{{12}})?")
+    gone = [tag for tag in tags_of(engine, digest) if own.fullmatch(tag)]
+    for tag in gone:
         remove_image(engine, tag)
-    return tags
+    return gone
 
 
 def stamp_registry(
-    registry_name: str, layout: Layout, tags: Tags, evidence: Evidence, cell: str, lock_folder: Path
+    registry: Registry,
+    repository: Repository,
+    layout: Layout,
+    tags: Tags,
+    evidence: Evidence,
+    cell: str,
+    lock_folder: Path,
 ) -> str:
     """Push the candidate by digest, attach its evidence, then promote both tags; returns the moving one's reference."""
-    registry = Registry()
-    repository = name_repository(registry_name, tags.image)
     digest = push_candidate(registry, repository, layout)
     statement = canonical_json(make_statement(evidence, str(repository), cell, tags.all))
     attach(registry, repository, layout.manifest, IN_TOTO, statement, IN_TOTO, lock_folder)

@@ -16,13 +16,12 @@ from urllib.parse import urljoin
 import requests
 
 from scripts.files import CHUNK
+from scripts.oci.descriptor import OCI_INDEX, OCI_MANIFEST, digest_of
 from scripts.registry.blobs import BlobReader
 from scripts.registry.failures import DigestMismatch, RegistryRefused, naming_failures
 from scripts.registry.reference import Repository
 from scripts.registry.transport import Transport
 
-OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 # A registry may convert what a client does not accept, and with it the digest: accept everything that a tag can hold.
 _MANIFEST_TYPES = (
     OCI_MANIFEST,
@@ -42,11 +41,6 @@ class Manifest:
     @property
     def digest(self) -> str:
         return digest_of(self.data)
-
-
-def digest_of(data: bytes) -> str:
-    """The digest of some bytes: `sha256:` and 64 hexadecimal digits."""
-    return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
 class Registry:

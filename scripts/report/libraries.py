@@ -8,7 +8,7 @@ from scripts.console import out
 from scripts.files import format_size
 from scripts.model import Coverage, Target
 from scripts.report.table import print_table
-from scripts.slim.wheel import WheelReport
+from scripts.slim.wheel.wheel import WheelReport
 
 
 def show_audit(audit: Audit, subject: str, target: Target) -> None:

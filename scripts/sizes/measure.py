@@ -10,18 +10,17 @@ from pathlib import Path
 
 from zstandard import ZstdCompressor
 
-from scripts.build.build import find_candidate
-from scripts.build.steps import make_steps
+from scripts.assemble.steps import make_steps
 from scripts.console import step as announce
 from scripts.fetch import Cache, fetch_files
 from scripts.files import write_json
 from scripts.lock import read_slot, recipe_slot
-from scripts.matrix import Matrix
 from scripts.model import LockedFile
+from scripts.pipeline.candidate import read_candidate
 from scripts.plan import PlannedCell
 from scripts.project import Project
-from scripts.slim.archive import Archive
-from scripts.slim.cached import slim_files
+from scripts.slim.wheel.cached import slim_files
+from scripts.zips import ZipReader
 
 _LEVEL = 3  # of zstd, as BuildKit compresses a layer
 _THREADS = 2
@@ -73,18 +72,19 @@ class CellSizes:
         return DistributionSize("all", *sums)
 
 
-def measure_cell(project: Project, planned: PlannedCell, whole: Matrix) -> CellSizes:
-    """Measure a cell's distributions; `whole` is the matrix with slimming turned off. Fetches what is missing."""
-    steps = make_steps(project.matrix, [planned])
-    step, unslimmed = steps[-1], make_steps(whole, [planned])[-1]
+def measure_cell(project: Project, planned: PlannedCell, *, slim: bool) -> CellSizes:
+    """Measure a cell's distributions, slimmed or not. Fetches what is missing."""
+    step, unslimmed = (
+        make_steps(project.matrix, [planned], project.build_options(slim=wanted))[-1] for wanted in (slim, False)
+    )
     matrix, cell = project.matrix, planned.cell
     locked = read_slot(matrix.root, recipe_slot(matrix, planned.image, (cell.recipe, cell.line))).files
-    cache = fetch_files([*locked, *step.inputs], project.site, matrix.platform)
+    cache = fetch_files([*locked, *step.files], project.site, matrix.platform)
     with announce(cell.id, "sizes") as update:
         used = {file.name: file for file in step.files}
         if step.slim:
             used = {slim.source.name: slim.used for slim in slim_files(step.files, step.slim, cache, update)}
-        kept = {file.name for file in unslimmed.files}
+        kept = {file.name for file in unslimmed.wheels}
         measured = _measure([*locked, *used.values()], cache, update)
     rows = []
     for file in locked:
@@ -97,8 +97,8 @@ def measure_cell(project: Project, planned: PlannedCell, whole: Matrix) -> CellS
                 ours=measured[used[file.name].sha256] if file.name in used else NOTHING,
             )
         )
-    base = find_candidate(project.workspace, step.parent.build_id) if step.parent else None
-    built, built_whole = (find_candidate(project.workspace, each.build_id) for each in (step, unslimmed))
+    base = read_candidate(project.workspace, step.parent.build_id) if step.parent else None
+    built, built_whole = (read_candidate(project.workspace, each.build_id) for each in (step, unslimmed))
     return CellSizes(
         cell=cell.id,
         base=base.size if base else 0,
@@ -127,7 +127,7 @@ def _measure(files: Sequence[LockedFile], cache: Cache, update: Callable[[str], 
 
 
 def _compress(wheel: Path) -> Size:
-    archive = Archive(wheel)
+    archive = ZipReader(wheel)
     compressor = ZstdCompressor(level=_LEVEL).compressobj()
     compressed = unpacked = 0
     for member in archive.members.values():

@@ -1,4 +1,4 @@
-"""Leaving the GPU code that a target can never run out of openly licensed wheels.
+"""Leaving the GPU code that a target can never run out of openly licensed wheels: `wheel` around `elf`.
 
-`library` needs the standard library alone, so that it runs where a GPU is; `wheel` has dependencies.
+`elf` needs the standard library alone, so that it runs where a GPU is; `wheel` has dependencies.
 """

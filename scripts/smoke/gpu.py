@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import re
-import subprocess
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from threading import Thread
 
+import pynvml
 from docker.types import DeviceRequest
+from packaging.version import InvalidVersion, Version
 
 from scripts.engine import Engine
 from scripts.errors import Undecided
-from scripts.model import Cell, Target
+from scripts.model import Cell
 
-_FIELDS = ("index", "uuid", "name", "compute_cap", "driver_version")
-_TIMEOUT_S = 60
+TIMEOUT_S = 60.0  # a driver answers within milliseconds, or, broken, never
+_MEND = "see what `nvidia-smi` says, and mend the driver: a restart may be enough"
 
 
 @dataclass(frozen=True)
@@ -30,18 +32,46 @@ class Gpu:
 
 def find_gpus() -> list[Gpu]:
     """The GPUs that the driver of this machine shows; none where there is no driver. Raises Undecided if it fails."""
-    command = ["nvidia-smi", f"--query-gpu={','.join(_FIELDS)}", "--format=csv,noheader"]
+    found: list[list[Gpu] | Exception] = []
+    # In a thread that nobody has to wait for: a call into a broken driver may never return.
+    thread = Thread(target=_keep, args=(_ask_driver, found), daemon=True)
+    thread.start()
+    thread.join(TIMEOUT_S)
+    if not found:
+        raise Undecided(f"the NVIDIA driver does not answer within {TIMEOUT_S:.0f} s", "NVIDIA driver", _MEND)
+    answer = found[0]
+    if isinstance(answer, pynvml.NVMLError):
+        raise Undecided(f"the NVIDIA driver fails: {answer}", "NVIDIA driver", _MEND) from answer
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _keep(ask: Callable[[], list[Gpu]], found: list[list[Gpu] | Exception]) -> None:
     try:
-        run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S)
-    except FileNotFoundError:
+        found.append(ask())
+    except Exception as error:
+        found.append(error)
+
+
+def _ask_driver() -> list[Gpu]:
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError_LibraryNotFound:
         return []
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise Undecided(f"the NVIDIA driver does not answer: {error}", "nvidia-smi", "mend the driver") from error
-    if run.returncode != 0:
-        cause = f"exit code {run.returncode}: {(run.stderr or run.stdout).strip()}"
-        raise Undecided(cause, "nvidia-smi", "mend the driver") from None
-    rows = csv.reader(run.stdout.splitlines(), skipinitialspace=True)
-    return [Gpu(*(field.strip() for field in row)) for row in rows if len(row) == len(_FIELDS)]
+    try:
+        driver = pynvml.nvmlSystemGetDriverVersion()
+        return [_describe(index, driver) for index in range(pynvml.nvmlDeviceGetCount())]
+    finally:
+        with suppress(pynvml.NVMLError):
+            pynvml.nvmlShutdown()
+
+
+def _describe(index: int, driver: str) -> Gpu:
+    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
+    uuid, name = pynvml.nvmlDeviceGetUUID(handle), pynvml.nvmlDeviceGetName(handle)
+    return Gpu(str(index), str(uuid), str(name), f"{major}.{minor}", str(driver))
 
 
 def find_target(cell: Cell) -> Gpu:
@@ -86,11 +116,9 @@ def request_device(engine: Engine, gpu: Gpu) -> DeviceRequest:
     )
 
 
-def name_target(target: Target) -> str:
-    """The target for people: `NVIDIA GeForce RTX 5090 (compute capability 12.0)`."""
-    return f"{target.name} (compute capability {target.compute})"
-
-
-def _version(text: str) -> tuple[int, ...]:
-    # What a driver fails to say (`[N/A]`) has no digits, and is older than any floor.
-    return tuple(map(int, re.findall(r"[0-9]+", text)))
+def _version(text: str) -> Version:
+    """A driver's version; one that says nothing that could be read (`[N/A]`) is older than any floor."""
+    try:
+        return Version(text)
+    except InvalidVersion:
+        return Version("0")

@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from scripts.console import Update
-from scripts.engine import Engine
-from scripts.files import content_id, sha256_file, write_json
+from scripts.engine import Engine, sandbox
+from scripts.files import content_id, sha256_file, write_atomic, write_json
 from scripts.matrix import Image, Smoke
 from scripts.model import Cell, Outcome, Result
-from scripts.smoke.container import run_container
 from scripts.smoke.gpu import Gpu, request_device
 from scripts.smoke.tiny_llama import write_model
+from scripts.smoke.trial import run_trial
 
 VERSION = 1
 HERE = Path(__file__).parent
+SANDBOX = Path(sandbox.__file__)
 SHARED = ("probe.py", "reference.json")
 # Largest difference accepted between log-probabilities and the float64 reference, in nats. Float32 engines on the CPU
 # stay within 2.3e-5. In bfloat16 the model, made to be sensitive, moves by up to 0.24 (PyTorch 2.11, measured on an
@@ -50,7 +51,8 @@ class Evidence:
 
 def identify(cell: Cell, image: Image, smoke: Smoke, digest: str) -> str:
     """The content id of a smoke test: another image, script, model, limit or environment asks another question."""
-    files = [image.folder / "smoke.py", *(HERE / name for name in (*SHARED, "tiny_llama.py", "container.py"))]
+    helpers = [HERE / name for name in (*SHARED, "tiny_llama.py", "trial.py")]
+    files = [image.folder / "smoke.py", *helpers, SANDBOX]
     return content_id(
         {
             "digest": digest,
@@ -81,7 +83,7 @@ def run_smoke(
     update("making the model")
     lay_out(image, folder)
     update(f"running {len(smoke.checks)} checks in a container")
-    ended = run_container(engine, digest, folder, smoke, _environment(cell), devices)
+    ended = run_trial(engine, digest, folder, smoke, _environment(cell), devices)
     shutil.rmtree(folder)
     evidence = Evidence(
         smoke_id=identify(cell, image, smoke, digest),
@@ -91,8 +93,7 @@ def run_smoke(
         finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         host=_describe_host(engine) | ({"gpu": gpu.name, "driver": gpu.driver} if gpu else {}),
     )
-    run.mkdir(parents=True, exist_ok=True)
-    (run / "smoke.log").write_text(ended.log, encoding="utf-8")
+    write_atomic(run / "smoke.log", ended.log.encode())
     write_json(run / "smoke.json", {"version": VERSION} | asdict(evidence))
     return evidence
 

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts.verbs.cells import build, clean, engine, fetch, lock, plan, publish, reproduce, smoke, verdict, verify
+from scripts.verbs.cells import build, clean, engine, fetch, lock, plan, publish, reproduce, smoke, verdict
 from scripts.verbs.code import audit, sizes, slim
 
 Verb = Callable[[Path, argparse.Namespace], int]
@@ -24,5 +24,4 @@ __all__ = [
     "slim",
     "smoke",
     "verdict",
-    "verify",
 ]

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from scripts import plan as planning
 from scripts import report, trim
-from scripts.build.bake import render_bake
-from scripts.build.inputs import lay_out, slim_step
-from scripts.build.steps import make_steps
+from scripts.assemble.bake import render_bake
+from scripts.assemble.context import lay_out
+from scripts.assemble.steps import BuildOptions, make_steps
+from scripts.buildkit.builder import EngineBuilder
 from scripts.console import note
 from scripts.engine import Embedded, probe_host
-from scripts.errors import ConfigError, ExitCode, worst
+from scripts.errors import ConfigError, ExitCode, HallmarkError, worst
 from scripts.fetch import Cache, fetch_files
 from scripts.fetch.cache import lay_out_named
 from scripts.files import format_size
@@ -22,13 +23,15 @@ from scripts.lock.gates import check_recipes
 from scripts.lock.update import update_image, update_recipe, update_tools
 from scripts.lock.wheels import lock_upstream
 from scripts.matrix import load_matrix
-from scripts.pipeline import CellReport, Options, Stage, read_verdicts, run_cells
+from scripts.pipeline import CellReport, Options, Stage, make_jobs, open_bench, read_verdicts, run_cells
+from scripts.pipeline.output import check_output
 from scripts.plan import make_plan
 from scripts.project import Project, find_running, open_engine
+from scripts.publish.stamp import name_repository
 from scripts.registry.reference import check_digest
 from scripts.reproduce import reproduce as rebuild
 from scripts.site import Site, read_pip_settings
-from scripts.verbs.selection import open_cells, open_project, read_selection
+from scripts.verbs.selection import open_cells, read_selection
 from scripts.verdict import EXIT_CODES
 from scripts.workspace import Workspace
 
@@ -40,7 +43,9 @@ def plan(root: Path, options: argparse.Namespace) -> int:
     if options.json:
         print(planning.render_json(cells))
     elif options.bake:
-        print(render_bake(make_steps(matrix, [planned for planned in cells if planned.recipe]), Workspace(root)))
+        options_of_site = BuildOptions(Site.from_environment().compression, matrix.slim)
+        ready = [planned for planned in cells if planned.recipe]
+        print(render_bake(make_steps(matrix, ready, options_of_site), Workspace(root)))
     else:
         report.show_plan(cells)
     return ExitCode.ACCEPTED
@@ -75,15 +80,15 @@ def lock(root: Path, options: argparse.Namespace) -> int:
 def fetch(root: Path, options: argparse.Namespace) -> int:
     """Bring the inputs of the selected cells, and of the embedded engine, into the cache."""
     project, cells = open_cells(root, options)
-    steps = make_steps(project.matrix, cells)
-    files = [file for step in steps for file in step.inputs]
+    steps = make_steps(project.matrix, cells, project.build_options(slim=not options.no_slim))
+    files = [file for step in steps for file in step.files]
     files += read_slot(root, tools_slot(project.matrix)).files
     cache = fetch_files(files, project.site, project.matrix.platform)
     if options.contexts:
-        with project.workspace.claim():
-            for step in steps:
-                shutil.rmtree(project.workspace.contexts(step.name), ignore_errors=True)
-                lay_out(slim_step(step, cache), cache, project.workspace.contexts(step.name))
+        for step in steps:
+            folder = project.workspace.contexts(step.name)
+            shutil.rmtree(folder, ignore_errors=True)
+            lay_out(step.image, [(file.file, cache.path(file.sha256)) for file in step.packages], folder)
     distinct = {file.sha256: file.size for file in files}
     note(f"{len(distinct)} files, {format_size(sum(distinct.values()))}, are in {cache.root}")
     return ExitCode.ACCEPTED
@@ -100,24 +105,20 @@ def smoke(root: Path, options: argparse.Namespace) -> int:
 
 
 def publish(root: Path, options: argparse.Namespace) -> int:
-    """Take the selected cells through the whole pipeline."""
+    """Take the selected cells through the whole pipeline, or one candidate that was built elsewhere."""
+    if options.digest:
+        check_digest(options.digest)
+    elif options.source:
+        raise ConfigError("says where a candidate lies, and not which it is", "--from", "give its --digest, too")
     return _run(root, options, Stage.PUBLISH)
 
 
-def verify(root: Path, options: argparse.Namespace) -> int:
-    """Test one candidate that was built elsewhere: this checkout must come to the same digest."""
-    check_digest(options.digest)
-    project, cells = open_cells(root, options)
-    if len(cells) != 1:
-        names = ", ".join(planned.cell.id for planned in cells)
-        raise ConfigError(f"a digest belongs to one cell, and these were selected: {names}", "", "name one of them")
-    return _report(run_cells(project, cells, Stage.PUBLISH, Options(digest=options.digest)))
-
-
 def verdict(root: Path, options: argparse.Namespace) -> int:
-    """Show the evidence of the selected cells' current builds. Runs nothing."""
-    project = open_project(root, options)
-    rows = read_verdicts(project, make_plan(project.matrix, read_selection(options)))
+    """Show what the evidence of the selected cells' current builds comes to. Runs nothing."""
+    project = Project.open(root)
+    cells = make_plan(project.matrix, read_selection(options))
+    build = project.build_options(slim=not options.no_slim)
+    rows = read_verdicts(project.workspace, project.matrix, cells, build)
     report.show_verdicts(rows)
     return worst([EXIT_CODES[row.verdict] for row in rows])
 
@@ -125,7 +126,8 @@ def verdict(root: Path, options: argparse.Namespace) -> int:
 def reproduce(root: Path, options: argparse.Namespace) -> int:
     """Build the selected cells again, from nothing, and say in what they differ."""
     project, cells = open_cells(root, options)
-    rows = rebuild(project, cells)
+    steps = make_steps(project.matrix, cells, project.build_options(slim=not options.no_slim))
+    rows = rebuild(open_bench(project), steps)
     report.show_reproductions(rows)
     return ExitCode.REJECTED if any(row.differences for row in rows) else ExitCode.ACCEPTED
 
@@ -149,8 +151,9 @@ def engine(root: Path, options: argparse.Namespace) -> int:
 def clean(root: Path, options: argparse.Namespace) -> int:
     """Free everything that no tag needs."""
     project = Project.open(root)
-    with project.workspace.claim():
-        freed = trim.clean(project.workspace, find_running(project), project.site.cache, inputs=options.cache)
+    running = find_running(project)
+    builder = EngineBuilder(running, project.site.builder) if running else None
+    freed = trim.clean(project.workspace, running, builder, project.site.cache, inputs=options.cache)
     note(f"{format_size(freed)} freed")
     return ExitCode.ACCEPTED
 
@@ -159,7 +162,32 @@ def _run(root: Path, options: argparse.Namespace, last: Stage) -> int:
     project, cells = open_cells(root, options)
     if options.jobs < 1:
         raise ConfigError("at least one cell at a time", "--jobs")
-    return _report(run_cells(project, cells, last, Options(options.jobs, options.keep_going)))
+    asked = Options(
+        jobs=options.jobs,
+        keep_going=options.keep_going,
+        digest=getattr(options, "digest", ""),
+        source=getattr(options, "source", ""),
+        output=getattr(options, "output", None),
+    )
+    jobs = make_jobs(project.matrix, cells, project.build_options(slim=not options.no_slim), last, asked)
+    if asked.digest and len(jobs) != 1:
+        names = ", ".join(job.cell.id for job in jobs)
+        raise ConfigError(f"a candidate is tested as one cell, and these were selected: {names}", "", "name one")
+    if asked.output:
+        check_output(asked.output)
+        if len({job.step.name for job in jobs}) != 1:
+            names = ", ".join(sorted({job.step.name for job in jobs}))
+            raise ConfigError(f"one candidate is written, and these were selected: {names}", "--output", "name one")
+    if project.site.registry:
+        for job in jobs:  # a name that no registry could have is noticed before the hours of work
+            name_repository(project.site.registry, job.planned.image.name)
+    bench = open_bench(project)
+    rows = run_cells(bench, jobs)
+    try:
+        trim.trim(project.workspace, bench.builder, {job.step.name: job.step for job in jobs}.values())
+    except HallmarkError as error:  # what was decided stands, whatever is left lying about
+        note(f"not everything was tidied up: {error}")
+    return _report(rows)
 
 
 def _report(rows: list[CellReport]) -> int:

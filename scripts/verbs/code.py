@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import replace
 from pathlib import Path
 
 from scripts import report
@@ -19,7 +18,7 @@ from scripts.model import Target
 from scripts.project import Project, find_running
 from scripts.sizes.measure import measure_cell
 from scripts.sizes.picture import draw_sizes
-from scripts.slim.wheel import slim_wheel
+from scripts.slim.wheel.wheel import slim_wheel
 from scripts.verbs.selection import find_gpu, open_cells
 
 
@@ -66,9 +65,8 @@ def sizes(root: Path, options: argparse.Namespace) -> int:
     project, cells = open_cells(root, options)
     if options.svg and len(cells) != 1:
         raise ConfigError(f"a picture shows one cell, and {len(cells)} were selected", "--svg", "name one cell")
-    whole = replace(project.matrix, slim=False)
     for planned in cells:
-        measured = measure_cell(project, planned, whole)
+        measured = measure_cell(project, planned, slim=not options.no_slim)
         report.show_sizes(measured)
         if options.svg:
             write_atomic(options.svg, draw_sizes(measured).encode())

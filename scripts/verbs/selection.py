@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 from scripts.errors import ConfigError
@@ -15,16 +14,10 @@ from scripts.project import Project
 
 def open_cells(root: Path, options: argparse.Namespace) -> tuple[Project, list[PlannedCell]]:
     """The project and the selected cells. Raises ConfigError where one of them has no recipe yet."""
-    project = open_project(root, options)
+    project = Project.open(root)
     cells = make_plan(project.matrix, read_selection(options))
     require_buildable(cells)
     return project, cells
-
-
-def open_project(root: Path, options: argparse.Namespace) -> Project:
-    """The project, with slimming off where that was asked for."""
-    project = Project.open(root)
-    return replace(project, matrix=replace(project.matrix, slim=False)) if options.no_slim else project
 
 
 def read_selection(options: argparse.Namespace) -> Selection:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scripts.files import format_size, sha256_file
-from scripts.slim.wheel import slim_wheel
+from scripts.slim.wheel.wheel import slim_wheel
 from tests.gpucode_oracle import WHEELS, _wheel
 
 

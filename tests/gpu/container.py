@@ -14,8 +14,8 @@ from scripts.engine import probe_host
 from scripts.engine.images import list_images
 from scripts.matrix import Smoke, load_matrix
 from scripts.model import Cell
-from scripts.smoke.container import run_container
 from scripts.smoke.gpu import find_gpus, find_target, request_device
+from scripts.smoke.trial import run_trial
 
 ROOT = Path(__file__).resolve().parents[2]
 PROBE = ROOT / "tests/gpu/probe"
@@ -36,8 +36,8 @@ def main() -> int:
     gpu = find_target(cell)
     print(f"engine {engine.version} with {len(list_images(engine))} images; {request_device(engine, gpu)}")
     smoke = Smoke(("device",), timeout_s=120, memory_gib=4)
-    shown = run_container(engine, options.image, PROBE, smoke, {}, [request_device(engine, gpu)])
-    hidden = run_container(engine, options.image, PROBE, smoke, {})
+    shown = run_trial(engine, options.image, PROBE, smoke, {}, [request_device(engine, gpu)])
+    hidden = run_trial(engine, options.image, PROBE, smoke, {})
     for name, run in (("with the GPU", shown), ("without", hidden)):
         print(f"{name}: {run.results} {run.log[-500:]}")
     expected = [f"{target.name} {target.compute}"]

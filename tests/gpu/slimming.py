@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.gpucode import read_gpu_code
-from scripts.slim.library import LibraryReport, slim_library
+from scripts.slim.elf.library import LibraryReport, slim_library
 
 ROOT = Path(__file__).resolve().parents[2]
 NO_KERNEL = "no kernel image is available for execution on the device"
@@ -28,7 +28,9 @@ OTHER = {"9.0": "12.0", "12.0": "9.0"}
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--report", type=Path, default=ROOT / "tests/gpu/slimming.json", help="where the report goes")
+    parser.add_argument(
+        "--report", type=Path, default=ROOT / "docs/evidence/slimming.json", help="where the report goes"
+    )
     options = parser.parse_args()
     site = Path(str(importlib.util.find_spec("torch").origin)).parents[1]  # type: ignore[union-attr]
     with tempfile.TemporaryDirectory(prefix="hallmark-gpu-") as name:

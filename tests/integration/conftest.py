@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import signal
@@ -14,19 +15,32 @@ from pathlib import Path
 
 import pytest
 
-from scripts.build.steps import make_steps
+from scripts.assemble.steps import BuildOptions, Step, make_steps
 from scripts.engine import Embedded, Engine
+from scripts.engine.images import BUILD_ID_LABEL
 from scripts.files import link_or_copy
 from scripts.lock import read_slot, tools_slot
 from scripts.lock.lockfile import Lock, read_lock, write_lock
 from scripts.lock.slots import recipe_slot
 from scripts.matrix import load_matrix
-from scripts.pipeline import Builder
+from scripts.pipeline import open_bench
+from scripts.pipeline.candidate import Candidate, read_candidate
+from scripts.pipeline.obtain import obtain
 from scripts.plan import Selection, make_plan
 from scripts.project import Project, open_engine
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = Path(__file__).with_name("images")
+TEST_S = 900  # seconds for one test, with the fixtures that it is the first to need
+VERB_S = 840  # and for one verb, so that what a verb that hangs has said is seen before its test is over
+END_S = 30  # for a verb that was interrupted or killed
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Builds take minutes: give them more time than unit tests, and still not all the time in the world."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(TEST_S))
 
 
 @pytest.fixture(scope="session")
@@ -57,8 +71,29 @@ def stamped(engine: Engine) -> None:
 def run_verb(root: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """A verb as people run it: another process, from the command line."""
     process = start_verb(root, *arguments, **environment)
-    output, errors = process.communicate()
+    output, errors = finish(process, VERB_S)
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+def finish(process: subprocess.Popen[str], within_s: float) -> tuple[str, str]:
+    """What a process printed until its end. One that does not end in time is interrupted, killed, and fails the test.
+
+    Nor is anything else waited for that holds its pipes open: a daemon that it started, or a child that outlives it.
+    """
+    try:
+        return process.communicate(timeout=within_s)
+    except subprocess.TimeoutExpired:
+        state = "still running" if process.poll() is None else "ended, and something else holds its output open"
+    printed: list[str | bytes | None] = []
+    for number in (signal.SIGINT, signal.SIGKILL):  # asked first: it may tidy up
+        process.send_signal(number)
+        try:
+            printed = [*process.communicate(timeout=END_S)]
+            break
+        except subprocess.TimeoutExpired as error:
+            printed = [error.stdout, error.stderr]
+    texts = [text.decode(errors="replace") if isinstance(text, bytes) else text or "" for text in printed]
+    pytest.fail(f"{process.args!r}: {state} after {within_s:.0f} s; it printed:\n" + "\n".join(texts))
 
 
 def start_verb(root: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
@@ -67,6 +102,7 @@ def start_verb(root: Path, *arguments: str, **environment: str) -> subprocess.Po
         [sys.executable, "-m", "scripts", "--project", str(root), *arguments],
         cwd=ROOT,
         env=os.environ | environment,
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -96,7 +132,7 @@ def sandbox(checkout: Project, engine: Engine, tmp_path_factory: pytest.TempPath
         _share_base(checkout, project, engine)
         yield project
         images = {planned.image.name for planned in make_plan(project.matrix)}
-        for image in engine.client.images.list(all=True, filters={"label": "io.hallmark.build-id"}):
+        for image in engine.client.images.list(all=True, filters={"label": BUILD_ID_LABEL}):
             if image.labels["org.opencontainers.image.title"] in images:
                 engine.client.images.remove(str(image.id), force=True)
 
@@ -121,16 +157,28 @@ def _write_locks(root: Path) -> None:
 
 def _share_base(checkout: Project, project: Project, engine: Engine) -> None:
     """Give the sandbox the checkout's build of the base image: its build id is the same, so once is enough."""
-    base = make_steps(checkout.matrix, make_plan(checkout.matrix, Selection(targets=["cpu"])))[0]
-    with checkout.workspace.claim():
-        layout = Builder(checkout, engine).build(base)
+    base = find_step(checkout, "pytorch-cpu").parent
+    assert base
+    obtain(open_bench(checkout), base)
     for source, destination in (
-        (layout.folder, project.workspace.layout(base.build_id)),
+        (checkout.workspace.layout(base.build_id), project.workspace.layout(base.build_id)),
         (checkout.workspace.run(base.build_id), project.workspace.run(base.build_id)),
     ):
         for path in source.rglob("*"):
             if path.is_file():
                 link_or_copy(path, destination / path.relative_to(source))
+
+
+def find_step(project: Project, cell: str) -> Step:
+    """What a cell's image is assembled from, by today's files."""
+    return make_steps(project.matrix, make_plan(project.matrix, Selection([cell])), BuildOptions())[-1]
+
+
+def find_candidate(project: Project, cell: str) -> Candidate:
+    """The candidate that a cell's current build came to."""
+    candidate = read_candidate(project.workspace, find_step(project, cell).build_id)
+    assert candidate
+    return candidate
 
 
 @pytest.fixture
@@ -147,7 +195,14 @@ def registry(checkout: Project, engine: Engine, tmp_path: Path) -> Iterator[str]
         f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {tmp_path}/store}}}}\n"
         f"http: {{addr: '127.0.0.1:{port}'}}\n"
     )
-    process = subprocess.Popen([str(program), "serve", str(config)], stderr=subprocess.DEVNULL)
+    # It holds no pipe of whoever runs the tests, and ends with them: nobody who waits for their output waits for it.
+    process = subprocess.Popen(
+        [str(program), "serve", str(config)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=_end_with_parent,
+    )
     try:
         for _ in range(100):
             with socket.socket() as probe:
@@ -156,5 +211,9 @@ def registry(checkout: Project, engine: Engine, tmp_path: Path) -> Iterator[str]
             time.sleep(0.1)
         yield f"127.0.0.1:{port}"
     finally:
-        process.send_signal(signal.SIGTERM)
+        process.kill()
         process.wait(10)
+
+
+def _end_with_parent() -> None:
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

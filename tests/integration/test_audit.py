@@ -9,21 +9,24 @@ from pathlib import Path
 
 import pytest
 
-from scripts.audit.container import list_inside
 from scripts.audit.images import read_layout, read_registry
 from scripts.audit.library import Library
+from scripts.audit.listing import list_inside
 from scripts.audit.local import find_local, read_export, read_local
-from scripts.build.layout import Layout
-from scripts.build.steps import make_steps
 from scripts.engine import Engine
-from scripts.engine.images import load_layout, remove_image
+from scripts.engine.images import export_layout, load_layout, remove_image
 from scripts.files import link_or_copy
-from scripts.plan import Selection, make_plan
+from scripts.oci.archive import extract_archive, write_archive
+from scripts.oci.compare import compare_layouts
+from scripts.oci.layout import Layout
 from scripts.project import Project
 from scripts.publish.promote import promote, push_candidate
 from scripts.registry.client import Registry
+from scripts.registry.pull import pull_layout
 from scripts.registry.reference import Repository
-from tests.unit.audit.archives import HOST, PLAIN, SEVERAL, Entry, Image, library, make_tar, zstd
+from tests.integration.conftest import find_step
+from tests.unit.audit.samples import HOST, PLAIN, SEVERAL, library
+from tests.unit.oci.made import Entry, MadeImage, make_tar, zstd
 
 # Each layer does something to those beneath it.
 LAYERS: list[list[Entry]] = [
@@ -78,7 +81,7 @@ FOUND = [
 
 def make_image(folder: Path, base: Layout) -> Layout:
     """The base image with our layers over it, each packed in another way."""
-    image = Image()
+    image = MadeImage()
     packings = (gzip.compress, zstd, gzip.compress, zstd)
     ours = [pack(make_tar(*entries)) for pack, entries in zip(packings, LAYERS, strict=True)]
     tars = [make_tar(*entries) for entries in LAYERS]
@@ -103,7 +106,8 @@ def make_image(folder: Path, base: Layout) -> Layout:
 @pytest.fixture(scope="module")
 def layout(sandbox: Project, engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Layout]:
     """The image, in a layout and in the engine."""
-    step = make_steps(sandbox.matrix, make_plan(sandbox.matrix, Selection(targets=["cpu"])))[0]
+    step = find_step(sandbox, "good-cpu").parent
+    assert step
     base = Layout.open(sandbox.workspace.layout(step.build_id))
     made = make_image(tmp_path_factory.mktemp("audited") / "layout", base)
     load_layout(engine, made.folder, made.digest)
@@ -126,8 +130,24 @@ def test_every_way_gives_the_same_libraries(layout: Layout, engine: Engine, regi
     assert engine.client.containers.list(all=True, filters={"label": "io.hallmark.audit"}) == []
 
 
+def test_an_image_comes_back_unchanged_from_wherever_it_was(
+    layout: Layout, engine: Engine, registry: str, tmp_path: Path
+) -> None:
+    repository = Repository.parse(f"{registry}/returned/image")
+    push_candidate(Registry(), repository, layout)
+    write_archive(layout, tmp_path / "image.tar")
+    returned = [
+        export_layout(engine, layout.digest, tmp_path / "exported", lambda text: None),
+        pull_layout(Registry(), repository, layout.digest, tmp_path / "pulled", lambda text: None),
+        extract_archive(tmp_path / "image.tar", tmp_path / "extracted"),
+    ]
+    for other in returned:
+        other.verify()
+        assert compare_layouts(layout, other) == []
+
+
 def test_an_image_without_python_is_read_from_the_export(engine: Engine, tmp_path: Path) -> None:
-    image = Image()
+    image = MadeImage()
     tar = make_tar(("opt/x.so", PLAIN), ("y.so", "hard", "opt/x.so"))
     diff_id = image.keep(tar, "")["digest"]
     config = {"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": [diff_id]}}

@@ -9,7 +9,7 @@ import pytest
 from scripts.engine import Engine
 from scripts.engine.images import digest_of_tag, tags_of
 from scripts.errors import ExitCode
-from scripts.pipeline import CellReport, Stage, run_cells
+from scripts.pipeline import CellReport, Options, Stage, make_jobs, open_bench, run_cells
 from scripts.plan import Selection, make_plan
 from scripts.project import Project
 from scripts.smoke import smoke as smoke_module
@@ -20,7 +20,9 @@ from tests.integration.conftest import run_verb
 
 
 def publish(project: Project, cell: str) -> CellReport:
-    [report] = run_cells(project, make_plan(project.matrix, Selection([cell])), Stage.PUBLISH)
+    plan = make_plan(project.matrix, Selection([cell]))
+    jobs = make_jobs(project.matrix, plan, project.build_options(), Stage.PUBLISH, Options())
+    [report] = run_cells(open_bench(project), jobs)
     return report
 
 

@@ -13,7 +13,7 @@ import pytest
 from scripts.engine import Embedded, Engine
 from scripts.errors import ExitCode
 from scripts.project import Project
-from tests.integration.conftest import ROOT, run_verb, start_verb
+from tests.integration.conftest import END_S, ROOT, finish, run_verb, start_verb
 
 
 def test_ctrl_c_during_a_smoke_test_leaves_nothing_half_done(sandbox: Project, engine: Engine) -> None:
@@ -136,11 +136,11 @@ def _interrupt_once(process: subprocess.Popen[str], condition: Callable[[], bool
     try:
         while not condition():
             assert time.monotonic() < deadline, "the awaited state did not come"
-            assert process.poll() is None, process.communicate()
+            assert process.poll() is None, finish(process, END_S)
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
-        return process.communicate(timeout=30)[1]
+        return finish(process, END_S)[1]
     finally:
         if process.poll() is None:
             process.kill()
-            process.communicate()
+            finish(process, END_S)

@@ -15,6 +15,7 @@ from scripts.model import Cell, CudaLine, LockedFile, Target
 REPOSITORY_ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(__file__).resolve().parents[1] / "data"
 EPOCH = 1_700_000_000
+PYTHON = "3.11.2-6"  # as Debian numbers it
 
 MATRIX = """\
 version = 1
@@ -123,7 +124,9 @@ def write_locks(root: Path, matrix: Matrix) -> None:
     for slot in all_slots(matrix):
         name = slot.place.replace("/", "-").removesuffix(".toml")
         kind = "deb" if slot.place.endswith("debian.toml") else "wheel"
-        files = [lock_bytes(slot.place.encode(), file=f"{name}.{kind}", kind=kind)]
+        # What stands on Debian packages asks them for the version of their Python.
+        python = {"name": "python3.11", "version": PYTHON} if slot.place.endswith("base/lock/debian.toml") else {}
+        files = [lock_bytes(slot.place.encode(), file=f"{name}.{kind}", kind=kind, **python)]
         if slot.place == "matrix.lock":
             files.append(lock_bytes(b"engine", file="engine.deb", kind="deb"))
         write_lock(root / slot.place, Lock(slot.config_id, EPOCH, tuple(files)))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import requests
-from docker.errors import APIError, ImageNotFound
+from docker.errors import APIError, ImageNotFound, NotFound
 
 from scripts.engine import Engine
 
@@ -26,12 +26,13 @@ class FakeDocker:
 
     def __init__(self) -> None:
         self.tags: dict[str, set[str]] = {}
-        self.ended: list[FakeContainer] = []
+        self.made: dict[str, FakeContainer] = {}
         self.created: list[tuple[str, dict[str, Any]]] = []
         self.behave: Callable[[FakeContainer], None] = lambda container: None
+        self.on_create: Act = lambda: None
         self.alive = True
         self.images = FakeImages(self)
-        self.containers = self
+        self.containers = FakeContainers(self)
         self.api = self
 
     def engine(self, folder: Path | None = None, *, embedded: bool = False) -> Engine:
@@ -39,11 +40,12 @@ class FakeDocker:
         engine.__dict__["client"] = self  # where `cached_property` keeps it
         return engine
 
-    def create(self, image: str, **options: Any) -> FakeContainer:
+    def create(self, image: str, *, name: str, **options: Any) -> FakeContainer:
         self.check()
         self.created.append((image, options))
-        container = FakeContainer(self)
+        container = self.made[name] = FakeContainer(self, name)
         self.behave(container)
+        self.on_create()
         return container
 
     def load_image(self, source: io.RawIOBase) -> list[dict[str, str]]:
@@ -115,18 +117,31 @@ class FakeImages:
         return [FakeImage(self.docker, digest) for digest in self.docker.tags]
 
 
+class FakeContainers:
+    def __init__(self, docker: FakeDocker) -> None:
+        self.docker = docker
+
+    def create(self, image: str, **options: Any) -> FakeContainer:
+        return self.docker.create(image, **options)
+
+    def get(self, name: str) -> FakeContainer:
+        self.docker.check()
+        if name not in self.docker.made:
+            raise NotFound(f"no such container: {name}")
+        return self.docker.made[name]
+
+
 class FakeContainer:
     """One container. A test sets how it ends: its exit code, its output, and what any of the calls raises."""
 
-    name = "fake"
-
-    def __init__(self, docker: FakeDocker) -> None:
-        self.docker = docker
+    def __init__(self, docker: FakeDocker, name: str) -> None:
+        self.docker, self.name = docker, name
         self.code = 0
         self.oom_killed = False
         self.stdout, self.stderr = b"", b""
         self.status = "created"
         self.hangs = False
+        self.stream: list[Any] = []  # what follows its output is handed: bytes, an act to call or an error to raise
         self.killed = self.removed = False
         self.on_start: Act = lambda: None
         self.on_wait: Act = lambda: None
@@ -145,7 +160,7 @@ class FakeContainer:
         assert timeout > 0
         self.on_wait()
         self.docker.check()
-        if self.hangs:
+        if self.hangs and not self.killed:
             raise requests.ReadTimeout("still running")
         return {"StatusCode": self.code}
 
@@ -157,13 +172,26 @@ class FakeContainer:
             raise APIError("is not running")
         self.status, self.killed, self.code = "exited", True, 137
 
-    def logs(self, *, stdout: bool, stderr: bool) -> bytes:
+    def logs(self, *, stdout: bool, stderr: bool, stream: bool = False, follow: bool = False) -> Any:
         self.docker.check()
         assert stdout != stderr, "results and log are two things"
+        if stream:
+            assert follow and stdout
+            return self._follow()
         return self.stdout if stdout else self.stderr
 
-    def remove(self, *, force: bool) -> None:
+    def _follow(self) -> Iterator[bytes]:
+        for item in self.stream:
+            if isinstance(item, Exception):
+                raise item
+            if isinstance(item, bytes):
+                yield item
+            else:
+                item()
+
+    def remove(self, *, force: bool, v: bool) -> None:
         assert force, "a container that still runs is to go, too"
+        assert v, "and so are the volumes that the engine made for it"
         self.on_remove()
         self.docker.check()
         self.removed = True

@@ -20,6 +20,7 @@ from scripts.files import (
     free_bytes,
     link_or_copy,
     naming_disk_full,
+    open_atomic,
     sha256_file,
     write_atomic,
     write_json,
@@ -130,6 +131,31 @@ def test_json_is_written_to_be_read_by_people_and_machines(tmp_path: Path) -> No
     assert (tmp_path / "a.json").read_text("utf-8") == '{\n  "b": "é",\n  "a": 1\n}\n'
 
 
+def test_a_stream_becomes_the_file_when_its_block_ends(tmp_path: Path) -> None:
+    with open_atomic(tmp_path / "deep/file") as stream:
+        stream.write(b"????-rest")
+        stream.seek(0)
+        stream.write(b"head")
+        assert not (tmp_path / "deep/file").exists()
+        stream.seek(0)
+        assert stream.read() == b"head-rest", "what was written can be hashed before it has its name"
+    assert (tmp_path / "deep/file").read_bytes() == b"head-rest"
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["file"]
+    assert stat.S_IMODE((tmp_path / "deep/file").stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_stream_whose_block_fails_leaves_the_old_file_and_no_other(
+    error: type[BaseException], tmp_path: Path
+) -> None:
+    write_atomic(tmp_path / "file", b"old")
+    with pytest.raises(error), open_atomic(tmp_path / "file") as stream:
+        stream.write(b"new")
+        stream.flush()
+        raise error
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"old")]
+
+
 # --- a full disk
 
 
@@ -146,6 +172,13 @@ def test_a_full_disk_is_undecided_with_place_and_next_step(
     [problem] = caught.value.problems
     assert "the disk is full (" in problem.cause and problem.cause.endswith("left)")
     assert problem.place == str(tmp_path) and "nox -s clean" in problem.next_step
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_full_half_way_through_a_stream_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Undecided, match="the disk is full"), open_atomic(tmp_path / "file") as stream:
+        stream.write(b"a part")
+        raise OSError(errno.ENOSPC, "No space left on device")
     assert list(tmp_path.iterdir()) == []
 
 

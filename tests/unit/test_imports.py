@@ -18,21 +18,24 @@ LONGEST = 400
 # Units of one line do not import each other; each may import whatever stands in a line above it.
 ORDER = [
     ["errors"],
-    ["model", "files", "console", "site"],
+    ["model"],
+    ["files", "console", "site"],
+    ["zips", "locks"],
+    ["oci"],
     ["registry", "workspace"],
     ["matrix"],
     ["index", "gpucode", "engine"],
     ["plan", "fetch"],
     ["lock"],
     ["slim"],
-    ["build"],
+    ["buildkit"],
+    ["assemble"],
     ["audit", "smoke"],
     ["verdict"],
-    ["publish", "catalogue"],
-    ["trim", "project"],
+    ["publish"],
     ["project"],
     ["pipeline"],
-    ["reproduce", "sizes"],
+    ["reproduce", "sizes", "trim"],
     ["report"],
     ["verbs"],
     ["__main__"],
@@ -97,6 +100,10 @@ def test_imports_run_one_way() -> None:
     assert find_violations(SOURCES) == []
 
 
+def test_every_place_in_the_order_is_taken() -> None:
+    assert set(RANK) == {unit_of(module) for module in SOURCES} - {""}
+
+
 def test_no_module_imports_itself_in_a_circle() -> None:
     assert find_cycle(SOURCES) == []
 
@@ -123,14 +130,15 @@ EMPTY = dict.fromkeys(SOURCES, "")
     ("module", "source"),
     [
         ("scripts.errors", "import scripts.model"),
-        ("scripts.plan", "from scripts.build.steps import Step"),
+        ("scripts.plan", "from scripts.assemble.steps import Step"),
         ("scripts.plan", "from scripts import fetch"),
         ("scripts.fetch.sources", "from scripts.lock.wheels import lock_wheels"),
         ("scripts.index.wheels", "from scripts.fetch import Cache"),
         ("scripts.matrix.load", "def late():\n    from scripts.plan import make_plan"),
         ("scripts.fetch.cache", "if TYPE_CHECKING:\n    from scripts.pipeline import Project"),
         ("scripts.verbs", "from scripts.__main__ import main"),
-        ("scripts.build.build", "from scripts.smoke.smoke import run_smoke"),
+        ("scripts.assemble.assemble", "from scripts.smoke.smoke import run_smoke"),
+        ("scripts.buildkit.build", "from scripts.assemble.steps import Step"),
     ],
 )
 def test_a_wrong_import_is_found(module: str, source: str) -> None:
@@ -139,7 +147,7 @@ def test_a_wrong_import_is_found(module: str, source: str) -> None:
 
 
 def test_right_imports_are_not() -> None:
-    source = "from scripts import plan\nfrom scripts.errors import ConfigError\nimport json, scripts.build.layout"
+    source = "from scripts import plan\nfrom scripts.errors import ConfigError\nimport json, scripts.oci.layout"
     assert find_violations(EMPTY | {"scripts.publish.stamp": source}) == []
 
 

@@ -19,7 +19,7 @@ from scripts.errors import BuildFailed, ConfigError, ExitCode, Problem, Undecide
 from scripts.verbs.selection import read_selection
 from tests.unit.builders import REPOSITORY_ROOT, edit, write_locked_project, write_project
 
-VERBS = ["plan", "lock", "fetch", "build", "smoke", "publish", "verify", "audit", "slim", "sizes", "verdict"]
+VERBS = ["plan", "lock", "fetch", "build", "smoke", "publish", "audit", "slim", "sizes", "verdict"]
 VERBS += ["reproduce", "engine", "clean"]
 
 

@@ -29,6 +29,7 @@ def print_from(monkeypatch: pytest.MonkeyPatch, text: str) -> list[list[str]]:
 def test_without_variables_a_site_has_no_overrides() -> None:
     site = Site.from_environment({"HOME": "/home/me"})
     assert (site.engine, site.registry, site.mirrors, site.wheels) == ("auto", "", (), ())
+    assert site.builder == "default"
 
 
 def test_every_variable_is_read(tmp_path: Path) -> None:
@@ -36,6 +37,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     site = Site.from_environment(
         {
+            "HALLMARK_BUILDER": "far-away_2",
             "HALLMARK_COMPRESSION": "gzip",
             "HALLMARK_ENGINE": "embedded",
             "HALLMARK_REGISTRY": "registry.example.com/team/",
@@ -45,6 +47,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         }
     )
     assert site.engine == "embedded"
+    assert site.builder == "far-away_2"
     assert site.compression == "gzip"
     assert site.registry == "registry.example.com/team"
     assert site.mirrors == ("https://one.invalid", "http://two.invalid/x")
@@ -53,7 +56,8 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
 
 
 def test_an_empty_variable_is_as_good_as_none() -> None:
-    names = ("HALLMARK_ENGINE", "HALLMARK_REGISTRY", "HALLMARK_MIRRORS", "HALLMARK_WHEELS", "XDG_CACHE_HOME")
+    ours = ("BUILDER", "COMPRESSION", "ENGINE", "REGISTRY", "MIRRORS", "WHEELS")
+    names = ("XDG_CACHE_HOME", *(f"HALLMARK_{name}" for name in ours))
     assert Site.from_environment(dict.fromkeys(names, "")) == Site.from_environment({})
     assert Site.from_environment({}).cache == Path.home() / ".cache/hallmark"
 
@@ -64,6 +68,8 @@ def test_an_empty_variable_is_as_good_as_none() -> None:
         ({"HALLMARK_REGISTERY": "x"}, "unknown variable HALLMARK_REGISTERY"),
         ({"HALLMARK_B": "", "HALLMARK_A": ""}, "unknown variable HALLMARK_A, HALLMARK_B"),
         ({"HALLMARK_ENGINE": "podman"}, "HALLMARK_ENGINE=podman\n  next: one of: auto, host, embedded"),
+        ({"HALLMARK_BUILDER": "--help"}, "HALLMARK_BUILDER=--help is no builder's name\n  next: `docker buildx ls`"),
+        ({"HALLMARK_BUILDER": "a b"}, "HALLMARK_BUILDER=a b is no builder's name"),
         ({"HALLMARK_COMPRESSION": "xz"}, "HALLMARK_COMPRESSION=xz\n  next: one of: zstd, gzip"),
         ({"HALLMARK_WHEELS": "/no/such/folder"}, "HALLMARK_WHEELS: /no/such/folder is not a folder"),
     ],

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from scripts.build.steps import Step
-from scripts.engine import Engine
-from scripts.trim import clean, trim
+from scripts.assemble.steps import Step
+from scripts.trim import DERIVED, clean, trim
 from scripts.workspace import Workspace
 from tests.unit.builders import EPOCH, make_image, write
-from tests.unit.fake_docker import FakeDocker, FakeEngine
+from tests.unit.buildkit.streams import FakeBuilder
+from tests.unit.fake_docker import FakeDocker
 
-OLD, NEW, OTHER, LOST = ("a" * 64, "b" * 64, "c" * 64, "d" * 64)
+OLD, NEW, OTHER, LOST, OLD_BASE, BASE = (letter * 64 for letter in "abcdef")
 
 
 def digest(build_id: str) -> str:
@@ -22,9 +22,10 @@ def digest(build_id: str) -> str:
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    """Two builds of one cell, one of another, and a layout whose record was lost."""
+    """Two builds of one cell and of its parent, one of another, a layout whose record was lost, and half a build."""
     workspace = Workspace(tmp_path)
-    for build_id, name in ((OLD, "serve-cpu"), (NEW, "serve-cpu"), (OTHER, "train-cpu"), (LOST, "")):
+    builds = {OLD: "serve-cpu", NEW: "serve-cpu", OTHER: "train-cpu", LOST: "", OLD_BASE: "base", BASE: "base"}
+    for build_id, name in builds.items():
         write(workspace.layout(build_id) / "index.json", "{}")
         if name:
             record = {"name": name, "digest": digest(build_id)}
@@ -34,75 +35,83 @@ def workspace(tmp_path: Path) -> Workspace:
     return workspace
 
 
-@pytest.fixture
-def pruned(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The commands by which the engine's build cache was emptied."""
-    commands: list[list[str]] = []
-
-    def query(self: Engine, arguments: list[str]) -> str:
-        commands.append(arguments)
-        return ""
-
-    monkeypatch.setattr(FakeEngine, "query", query)
-    return commands
-
-
 def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
 
 
 def make_step(build_id: str) -> Step:
-    return Step("serve-cpu", make_image(Path("/images/serve")), None, (), (), EPOCH, {}, build_id)
+    image = make_image(Path("/images/serve"))
+    base = Step("base", image, None, (), EPOCH, {}, build_id=BASE)
+    return Step("serve-cpu", image, base, (), EPOCH, {}, build_id=build_id)
 
 
-def test_after_a_run_its_own_earlier_layouts_go_and_all_evidence_stays(workspace: Workspace) -> None:
-    trim(workspace, FakeDocker().engine(), [make_step(NEW)])
-    assert names(workspace.layouts) == {NEW, OTHER}
-    assert names(workspace.runs) == {OLD, NEW, OTHER}
-    assert not workspace.work.exists()
+# --- after a run
 
 
-def test_a_build_cache_is_emptied_where_the_engine_is_ours_alone(workspace: Workspace, pruned: list[list[str]]) -> None:
-    trim(workspace, FakeDocker().engine(embedded=False), [])
-    assert pruned == []
-    trim(workspace, FakeDocker().engine(embedded=True), [])
-    assert pruned == [["builder", "prune", "--all", "--force"]]
+def test_layouts_of_earlier_builds_go_and_all_evidence_stays(workspace: Workspace) -> None:
+    builder = FakeBuilder()
+    trim(workspace, builder, [make_step(NEW)])
+    assert names(workspace.layouts) == {NEW, OTHER, BASE}
+    assert names(workspace.runs) == {OLD, NEW, OTHER, OLD_BASE, BASE}
+    assert names(workspace.work) == set(), "what an interrupted run left"
+    assert builder.pruned == 1
+
+
+def test_a_layout_that_another_run_holds_stays(workspace: Workspace) -> None:
+    with workspace.claim(OLD) as work:
+        write(work / "half", "x")
+        trim(workspace, FakeBuilder(), [make_step(NEW)])
+        assert OLD in names(workspace.layouts) and (work / "half").exists()
+    trim(workspace, FakeBuilder(), [make_step(NEW)])
+    assert OLD not in names(workspace.layouts)
 
 
 def test_trimming_an_empty_workspace_is_fine(tmp_path: Path) -> None:
-    trim(Workspace(tmp_path), FakeDocker().engine(), [make_step(NEW)])
+    trim(Workspace(tmp_path), FakeBuilder(), [make_step(NEW)])
     assert names(tmp_path) == set()
-
-
-def test_cleaning_keeps_what_a_tag_needs(workspace: Workspace, tmp_path: Path, pruned: list[list[str]]) -> None:
-    docker = FakeDocker()
-    docker.tags = {digest(OLD): set(), digest(NEW): {"hallmark/serve:1-cpu"}}
-    cache = tmp_path / "cache"
-    write(cache / "partial/x", "")
-    write(cache / "sha256/aa/x", "")
-    assert clean(workspace, docker.engine(embedded=True), cache, inputs=False) >= 0
-    assert docker.tags == {digest(NEW): {"hallmark/serve:1-cpu"}}
-    assert names(workspace.runs) == {NEW}
-    assert not workspace.layouts.exists() and not workspace.work.exists() and len(pruned) == 1
-    assert not (cache / "partial").exists() and (cache / "sha256/aa/x").exists()
-
-
-def test_cleaning_everything_empties_the_cache_of_inputs(workspace: Workspace, tmp_path: Path) -> None:
-    write(tmp_path / "cache/sha256/aa/x", "").chmod(0o444)
-    clean(workspace, FakeDocker().engine(), tmp_path / "cache", inputs=True)
-    assert not (tmp_path / "cache").exists()
-
-
-def test_without_an_engine_evidence_is_kept_for_nobody_knows_which_is_needed(workspace: Workspace) -> None:
-    clean(workspace, None, Path("/no/such/cache"), inputs=False)
-    assert names(workspace.runs) == {OLD, NEW, OTHER}
 
 
 @pytest.mark.parametrize("record", ["", "{", "[1]", "3", "{}"])
 def test_a_layout_whose_record_is_damaged_goes_after_a_run(record: str, workspace: Workspace) -> None:
     write(workspace.run(OTHER) / "build.json", record)
-    trim(workspace, FakeDocker().engine(), [make_step(NEW)])
-    assert names(workspace.layouts) == {NEW}
+    trim(workspace, FakeBuilder(), [make_step(NEW)])
+    assert names(workspace.layouts) == {NEW, BASE}
+
+
+# --- when asked for
+
+
+def test_cleaning_keeps_what_a_tag_needs(workspace: Workspace, tmp_path: Path) -> None:
+    docker, builder, cache = FakeDocker(), FakeBuilder(), tmp_path / "cache"
+    docker.tags = {digest(OLD): set(), digest(NEW): {"hallmark/serve:1-cpu"}}
+    for name in (*DERIVED, "sha256"):
+        write(cache / name / "x", "")
+    write(workspace.contexts("serve-cpu") / "x", "")
+    assert clean(workspace, docker.engine(), builder, cache, inputs=False) >= 0
+    assert docker.tags == {digest(NEW): {"hallmark/serve:1-cpu"}}
+    assert names(workspace.runs) == {NEW}
+    assert names(workspace.layouts) == names(workspace.work) == set() and builder.pruned == 1
+    assert not workspace.contexts("").exists()
+    assert names(cache) == {"sha256"}, "what was downloaded is not downloaded again"
+
+
+def test_what_another_run_holds_is_not_cleaned(workspace: Workspace) -> None:
+    with workspace.claim(OTHER) as work:
+        write(work / "half", "x")
+        clean(workspace, FakeDocker().engine(), FakeBuilder(), Path("/no/such/cache"), inputs=False)
+        assert names(workspace.layouts) == names(workspace.runs) == names(workspace.work) == {OTHER}
+        assert (work / "half").exists()
+
+
+def test_cleaning_everything_empties_the_cache_of_inputs(workspace: Workspace, tmp_path: Path) -> None:
+    write(tmp_path / "cache/sha256/aa/x", "").chmod(0o444)
+    clean(workspace, FakeDocker().engine(), FakeBuilder(), tmp_path / "cache", inputs=True)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_without_an_engine_evidence_is_kept_for_nobody_knows_which_is_needed(workspace: Workspace) -> None:
+    clean(workspace, None, None, Path("/no/such/cache"), inputs=False)
+    assert names(workspace.runs) == {OLD, NEW, OTHER, OLD_BASE, BASE}
 
 
 @pytest.mark.parametrize("record", ["", "{", "[1]", "{}", '{"digest": 3}'])
@@ -110,7 +119,7 @@ def test_a_damaged_record_needs_nothing(record: str, workspace: Workspace) -> No
     write(workspace.run(OLD) / "build.json", record)
     docker = FakeDocker()
     docker.tags = {digest(NEW): {"hallmark/serve:1-cpu"}}
-    clean(workspace, docker.engine(), Path("/no/such/cache"), inputs=False)
+    clean(workspace, docker.engine(), FakeBuilder(), Path("/no/such/cache"), inputs=False)
     assert names(workspace.runs) == {NEW}
 
 
@@ -125,4 +134,4 @@ def test_what_was_freed_is_measured_on_the_disk(workspace: Workspace, monkeypatc
         return next(free)
 
     monkeypatch.setattr("scripts.trim.shutil.disk_usage", disk_usage)
-    assert clean(workspace, None, Path("/no/such/cache"), inputs=False) == 3000
+    assert clean(workspace, None, None, Path("/no/such/cache"), inputs=False) == 3000

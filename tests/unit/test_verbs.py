@@ -1,4 +1,4 @@
-"""`audit`, `verify` and the options of a run, from the command line: what is refused, what is printed, how it ends."""
+"""`audit`, `publish` and the options of a run, from the command line: what is refused, what is printed, how it ends."""
 
 from __future__ import annotations
 
@@ -17,22 +17,34 @@ import nox
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
+from scripts import verbs
 from scripts.__main__ import main, make_parser
+from scripts.assemble.steps import BuildOptions, make_steps
 from scripts.audit.library import Library
 from scripts.audit.subject import Subject
 from scripts.errors import ExitCode, Undecided
 from scripts.matrix import load_matrix
 from scripts.model import Verdict
-from scripts.pipeline import CellReport, Options, Stage
-from scripts.plan import PlannedCell
+from scripts.pipeline import CellReport, Job, Stage
+from scripts.plan import make_plan
 from scripts.verbs import cells, code
+from scripts.workspace import Workspace
 from tests.unit.audit.made import library
-from tests.unit.builders import DATA, REPOSITORY_ROOT, write_locked_project, write_locks
-from tests.unit.pipeline.lab import FOR_GPU
+from tests.unit.builders import DATA, REPOSITORY_ROOT, edit, write, write_locked_project, write_locks
 
 CELL = "serve-cu128-5090-wheel"
 DIGEST = "sha256:" + "d" * 64
 SCHEMA = Draft202012Validator(json.loads((DATA / "audit.schema.json").read_text()))
+PRO6000 = 'name = "RTX PRO 6000", compute = "12.0", driver = "570", memory = 96, recipe = "source"'
+FOR_GPU = """
+[recipe.wheel."12.8"]
+version = "1.2.0"
+revision = "v1.2.0"
+requirements = ["serve==1.2.0"]
+[[audit]]
+accept = "native"
+libraries = ["lib/*.so"]
+"""
 # One image for two CUDA lines, each of which has a library of its own, and looks at a common one in its own way.
 TWO_LINES = """
 [[audit]]
@@ -203,24 +215,84 @@ def test_what_cannot_be_read_is_undecided(
     assert "the registry does not answer" in capsys.readouterr().err
 
 
-# --- verify, and the options of a run
+# --- plan, and what a build is made from
+
+
+def build_ids(root: Path, options: BuildOptions) -> dict[str, str]:
+    """What the builds of the CPU's cells and of the GPU's are called, by candidate."""
+    matrix = load_matrix(root)
+    ready = [planned for planned in make_plan(matrix) if planned.recipe]
+    return {step.name: step.build_id for step in make_steps(matrix, ready, options)}
+
+
+def baked(project: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    assert main([*project, "plan", "--bake"]) == 0
+    targets = json.loads(capsys.readouterr().out)["target"]
+    return {name: target["labels"]["io.hallmark.build-id"] for name, target in targets.items()}
+
+
+@pytest.mark.parametrize("compression", ["zstd", "gzip"])
+def test_a_bake_file_names_the_builds_that_this_site_makes(
+    compression: Any, root: Path, project: list[str], runs: Runs, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("HALLMARK_COMPRESSION", compression)
+    ids = baked(project, capsys)
+    assert ids == build_ids(root, BuildOptions(compression))
+    assert main([*project, "build", "serve-cpu"]) == 0
+    assert runs.jobs[0].step.build_id == ids["serve-cpu"]
+
+
+def test_another_compression_is_another_build(
+    project: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = baked(project, capsys)
+    monkeypatch.setenv("HALLMARK_COMPRESSION", "gzip")
+    after = baked(project, capsys)
+    assert before.keys() == after.keys() and not set(before.values()) & set(after.values())
+
+
+def test_a_matrix_that_does_not_slim_is_baked_without(
+    root: Path, project: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    slimmed = baked(project, capsys)
+    edit(root / "matrix.toml", "version = 1\n", "version = 1\nslim = false\n")
+    whole = baked(project, capsys)
+    assert whole == build_ids(root, BuildOptions(slim=False))
+    assert {name for name in whole if whole[name] != slimmed[name]} == {"serve-cu128-sm120-wheel"}
+
+
+def test_wheels_left_whole_are_another_build_of_a_gpus_image_alone(root: Path, project: list[str], runs: Runs) -> None:
+    main([*project, "build", "serve-cpu", CELL])
+    slimmed = {job.cell.id: job.step.build_id for job in runs.jobs}
+    main([*project, "build", "serve-cpu", CELL, "--no-slim"])
+    whole = {job.cell.id: job.step.build_id for job in runs.jobs}
+    assert whole["serve-cpu"] == slimmed["serve-cpu"] and whole[CELL] != slimmed[CELL]
+    assert whole[CELL] == build_ids(root, BuildOptions(slim=False))["serve-cu128-sm120-wheel"]
+
+
+# --- the options of a run
 
 
 class Runs:
-    """Stands in for `run_cells`; each cell ends with `code`."""
+    """Stands in for `run_cells`, on no engine; each cell ends with `code`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.cells: list[str] = []
-        self.last: Stage | None = None
-        self.options = Options()
-        self.slim = True
+        self.jobs: Sequence[Job] = ()
+        self.pruned = 0
         self.code = ExitCode.ACCEPTED
+        monkeypatch.setattr(cells, "open_bench", lambda project: SimpleNamespace(builder=self))
         monkeypatch.setattr(cells, "run_cells", self._run)
 
-    def _run(self, project: Any, plan: Sequence[PlannedCell], last: Stage, options: Options) -> list[CellReport]:
-        self.cells = [planned.cell.id for planned in plan]
-        self.last, self.options, self.slim = last, options, project.matrix.slim
+    def prune(self) -> None:
+        self.pruned += 1
+
+    def _run(self, bench: object, jobs: Sequence[Job]) -> list[CellReport]:
+        self.jobs = jobs
         return [CellReport(cell, verdict=Verdict.ACCEPTED, exit_code=self.code) for cell in self.cells]
+
+    @property
+    def cells(self) -> list[str]:
+        return [job.cell.id for job in self.jobs]
 
 
 @pytest.fixture
@@ -228,13 +300,17 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
     return Runs(monkeypatch)
 
 
+@pytest.mark.parametrize("source", ["", "engine", "some/folder", "registry.example.com/team/serve"])
 @pytest.mark.parametrize("code", [ExitCode.ACCEPTED, ExitCode.REJECTED, ExitCode.INCONCLUSIVE, ExitCode.BUILD_FAILED])
-def test_verify_takes_one_cell_to_its_tag_if_the_digest_is_right(
-    code: ExitCode, project: list[str], runs: Runs
+def test_publish_takes_one_candidate_that_was_built_elsewhere_to_its_tag(
+    code: ExitCode, source: str, project: list[str], runs: Runs
 ) -> None:
     runs.code = code
-    assert main([*project, "verify", CELL, "--digest", DIGEST]) == code
-    assert (runs.cells, runs.last, runs.options.digest) == ([CELL], Stage.PUBLISH, DIGEST)
+    place = ["--from", source] if source else []
+    assert main([*project, "publish", CELL, "--digest", DIGEST, *place]) == code
+    [job] = runs.jobs
+    assert (job.cell.id, job.last) == (CELL, Stage.PUBLISH)
+    assert (job.options.digest, job.options.source) == (DIGEST, source)
 
 
 @pytest.mark.parametrize(
@@ -242,25 +318,74 @@ def test_verify_takes_one_cell_to_its_tag_if_the_digest_is_right(
     [
         ([CELL, "--digest", "latest"], "not a digest"),
         ([CELL, "--digest", "sha256:12"], "not a digest"),
-        ([CELL, "--digest", ""], "not a digest"),
-        (["*-cpu", "--digest", DIGEST], "a digest belongs to one cell, and these were selected: serve-cpu, train-cpu"),
+        ([CELL, "--digest", DIGEST.upper()], "not a digest"),
+        ([CELL, "--from", "engine"], "--from: says where a candidate lies, and not which it is"),
+        ([CELL, "--from", "engine", "--digest", ""], "give its --digest, too"),
+        (["*-cpu", "--digest", DIGEST], "tested as one cell, and these were selected: serve-cpu, train-cpu"),
         (["nothing", "--digest", DIGEST], "no cell matches"),
         (["serve-cu130-*", "--digest", DIGEST], "not built yet"),
         ([CELL, "--target", "cpu", "--digest", DIGEST], "no cell matches"),
     ],
 )
-def test_verify_refuses_what_is_not_one_cell_and_one_digest(
+def test_publish_refuses_what_is_not_one_cell_and_one_digest(
     arguments: list[str], said: str, project: list[str], runs: Runs, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([*project, "verify", *arguments]) == 2
+    assert main([*project, "publish", *arguments]) == 2
     assert said in capsys.readouterr().err
     assert runs.cells == []
 
 
-def test_verify_needs_a_digest(project: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main([*project, "verify", CELL])
-    assert caught.value.code == 2 and "--digest" in capsys.readouterr().err
+@pytest.mark.parametrize("name", ["out", "out.tar"])
+def test_a_candidate_is_written_where_it_is_asked_for(
+    name: str, project: list[str], runs: Runs, tmp_path: Path
+) -> None:
+    assert main([*project, "build", CELL, "--output", str(tmp_path / name)]) == 0
+    assert [job.options.output for job in runs.jobs] == [tmp_path / name]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("full", "is there already, and is not an empty folder"),
+        ("full/file", "is there already"),
+        ("x.tar", "a folder"),
+    ],
+)
+def test_what_is_there_already_is_not_written_over(
+    name: str, said: str, project: list[str], runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "full/file", "mine")
+    (tmp_path / "x.tar").mkdir()
+    assert main([*project, "build", CELL, "--output", str(tmp_path / name)]) == 2
+    assert said in capsys.readouterr().err
+    assert runs.cells == [], "nothing was begun"
+
+
+def test_of_several_candidates_none_is_written(
+    project: list[str], runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*project, "build", "*-cpu", "--output", str(tmp_path / "out")]) == 2
+    assert "one candidate is written, and these were selected: serve-cpu, train-cpu" in capsys.readouterr().err
+    assert runs.cells == []
+
+
+def test_cells_that_share_a_candidate_are_written_once_and_tested_one_by_one(
+    root: Path, project: list[str], runs: Runs, tmp_path: Path
+) -> None:
+    edit(root / "matrix.toml", "cpu = {", f"pro6000 = {{ {PRO6000} }}\ncpu = {{")
+    pattern = "serve-cu128-*-wheel"
+    assert main([*project, "build", pattern, "--output", str(tmp_path / "out")]) == 0
+    assert runs.cells == [CELL, "serve-cu128-pro6000-wheel"]
+    assert len({job.step.build_id for job in runs.jobs}) == 1
+    assert main([*project, "publish", pattern, "--digest", DIGEST]) == 2
+
+
+def test_a_registry_that_cannot_be_meant_is_noticed_before_the_work(
+    project: list[str], runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HALLMARK_REGISTRY", "team")
+    assert main([*project, "build", CELL]) == 2
+    assert runs.cells == []
 
 
 @pytest.mark.parametrize("verb", ["build", "smoke", "publish"])
@@ -274,16 +399,29 @@ def test_no_cells_at_a_time_are_refused(
 
 @pytest.mark.parametrize(("verb", "last"), [("build", Stage.BUILD), ("smoke", Stage.SMOKE), ("publish", Stage.PUBLISH)])
 def test_the_options_of_a_run_reach_it(verb: str, last: Stage, project: list[str], runs: Runs) -> None:
-    assert main([*project, verb, "serve-cpu", "--jobs", "3", "--keep-going", "--no-slim"]) == 0
-    assert (runs.last, runs.options, runs.slim) == (last, Options(3, True), False)
+    assert main([*project, verb, "serve-cpu", "--jobs", "3", "--keep-going"]) == 0
+    [job] = runs.jobs
+    assert (job.last, job.options.jobs, job.options.keep_going) == (last, 3, True)
     assert main([*project, verb, "serve-cpu"]) == 0
-    assert (runs.options.keep_going, runs.slim) == (False, True)
-    assert runs.options.jobs >= 1
+    [job] = runs.jobs
+    assert job.options.jobs >= 1 and not job.options.keep_going and not job.options.digest
 
 
-def test_the_worst_cell_is_how_a_run_ends(
-    project: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_after_a_run_what_it_left_is_taken_away_and_a_failure_of_that_changes_nothing(
+    project: list[str], runs: Runs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    assert main([*project, "build", "serve-cpu"]) == 0
+    assert runs.pruned == 1
+
+    def fail() -> None:
+        raise Undecided("the builder has gone")
+
+    monkeypatch.setattr(runs, "prune", fail)
+    assert main([*project, "build", "serve-cpu"]) == 0
+    assert "not everything was tidied up: the builder has gone" in capsys.readouterr().err
+
+
+def test_the_worst_cell_is_how_a_run_ends(project: list[str], runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [CellReport("a", exit_code=ExitCode.INCONCLUSIVE), CellReport("b", exit_code=ExitCode.REJECTED)]
     monkeypatch.setattr(cells, "run_cells", lambda *_: rows)
     assert main([*project, "build", "*-cpu"]) == 1
@@ -299,26 +437,51 @@ def test_only_is_a_pattern_more(project: list[str], runs: Runs) -> None:
     assert main([*project, "build", "--only", "srve-cpu"]) == 2
 
 
+# --- verdict, clean
+
+
+@pytest.mark.parametrize("cell", ["serve-cpu", CELL])
+def test_the_verdict_on_what_was_never_built_is_that_there_is_none(
+    cell: str, project: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*project, "verdict", cell]) == 3
+    printed = capsys.readouterr().out
+    assert f"{cell}: not built yet" in printed and "inconclusive" in printed
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_clean_without_an_engine_frees_the_disk_and_keeps_the_inputs_unless_told(
+    everything: bool, root: Path, project: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cells, "find_running", lambda project: None)
+    workspace = Workspace(root)
+    cache = tmp_path / "cache/hallmark"
+    left = [write(workspace.layout("a" * 64) / "index.json", "{}"), write(cache / "layers/aa/layer", "x")]
+    evidence = write(workspace.run("a" * 64) / "audit.json", "{}")
+    locked = write(cache / "sha256/aa/input", "x")
+    assert main([*project, "clean", *(["--cache"] if everything else [])]) == 0
+    assert not any(path.exists() for path in left)
+    assert evidence.exists(), "without an engine nobody knows what is tagged"
+    assert locked.exists() is not everything
+
+
 # --- nox
 
 
 def test_every_gpu_of_the_matrix_has_its_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
     noxfile = importlib.import_module("noxfile")
-    spawned: list[tuple[str, ...]] = []
-    monkeypatch.setattr(noxfile, "verb", lambda session, *arguments: spawned.append(arguments))
+    spawned: list[list[str]] = []
+    monkeypatch.setattr(noxfile, "verb", lambda session, *arguments: spawned.append([*arguments, *session.posargs]))
     sessions = nox.registry.get()
     targets = load_matrix(REPOSITORY_ROOT).targets
     for target in targets.values():
         assert (f"verify-{target.id}" in sessions) is target.has_gpu
         sessions[f"build-{target.id}"].func(SimpleNamespace(posargs=[]))
-    sessions["verify-5090"].func(SimpleNamespace(posargs=[CELL, "--digest", DIGEST]))
-    assert spawned == [
-        *(("publish", "--target", name) for name in targets),
-        ("verify", "--target", "5090"),
-    ]
+    assert spawned == [["publish", "--target", name] for name in targets]
+    sessions["verify-5090"].func(SimpleNamespace(posargs=[CELL, "--digest", DIGEST, "--from", "engine"]))
+    options = make_parser().parse_args(spawned[-1])
+    assert (options.run, options.target, options.digest, options.source) == (verbs.publish, ["5090"], DIGEST, "engine")
     assert "RTX 5090" in str(sessions["verify-5090"].__doc__)
-    for arguments in spawned:
-        make_parser().parse_args([*arguments, *(["--digest", DIGEST] if arguments[0] == "verify" else [])])
 
 
 # --- slim

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-from scripts.audit.evidence import identify_audit, read_audit, render_audit, summarise, write_audit
+from scripts.audit.evidence import identify_audit, identify_wheels, read_audit, render_audit, summarise, write_audit
 from scripts.audit.judge import Audit, judge, judge_unknown
 from scripts.audit.library import Library
 from scripts.matrix import Scope
 from scripts.model import Coverage, Outcome, Verdict
 from scripts.verdict import decide
 from tests.unit.audit.made import library, rule
-from tests.unit.builders import CPU, DATA, RTX, write
+from tests.unit.builders import CPU, DATA, RTX, lock_bytes, write
 
 DIGEST = "sha256:" + "d" * 64
 SCHEMA = json.loads((DATA / "audit.schema.json").read_text())
@@ -105,8 +105,8 @@ ID = identify_audit(DIGEST, RTX, RULES)
 
 
 def test_evidence_is_read_by_who_asks_the_same(tmp_path: Path) -> None:
-    write_audit(tmp_path, ID, render(GOOD))
-    assert read_audit(tmp_path, ID) == summarise(render(GOOD))
+    write_audit(tmp_path / "audit.json", ID, render(GOOD))
+    assert read_audit(tmp_path / "audit.json", ID) == summarise(render(GOOD))
     assert json.loads((tmp_path / "audit.json").read_text())["audit_id"] == ID
 
 
@@ -123,8 +123,8 @@ def test_evidence_is_read_by_who_asks_the_same(tmp_path: Path) -> None:
     ],
 )
 def test_evidence_for_another_question_is_none(other: str, tmp_path: Path) -> None:
-    write_audit(tmp_path, ID, render(GOOD))
-    assert other != ID and read_audit(tmp_path, other) is None
+    write_audit(tmp_path / "audit.json", ID, render(GOOD))
+    assert other != ID and read_audit(tmp_path / "audit.json", other) is None
 
 
 def test_another_wording_of_the_reason_or_name_is_the_same_question() -> None:
@@ -133,13 +133,13 @@ def test_another_wording_of_the_reason_or_name_is_the_same_question() -> None:
 
 
 def test_no_evidence_is_none(tmp_path: Path) -> None:
-    assert read_audit(tmp_path, ID) is None
+    assert read_audit(tmp_path / "audit.json", ID) is None
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", "3", '"text"', f'{{"audit_id": "{ID}"}}'])
 def test_damaged_evidence_is_none(text: str, tmp_path: Path) -> None:
     write(tmp_path / "audit.json", text)
-    assert read_audit(tmp_path, ID) is None
+    assert read_audit(tmp_path / "audit.json", ID) is None
 
 
 @pytest.mark.parametrize(
@@ -151,8 +151,8 @@ def test_damaged_evidence_is_none(text: str, tmp_path: Path) -> None:
     ],
 )
 def test_evidence_of_another_shape_never_passes(key: str, value: object, tmp_path: Path) -> None:
-    write_audit(tmp_path, ID, render(GOOD) | {key: value})
-    result = read_audit(tmp_path, ID)
+    write_audit(tmp_path / "audit.json", ID, render(GOOD) | {key: value})
+    result = read_audit(tmp_path / "audit.json", ID)
     assert result is None or not result.passed
 
 
@@ -161,7 +161,20 @@ def test_evidence_without_a_part_is_none(key: str, tmp_path: Path) -> None:
     report = {"audit_id": ID} | render(GOOD)
     del report[key]
     write(tmp_path / "audit.json", json.dumps(report))
-    assert read_audit(tmp_path, ID) is None
+    assert read_audit(tmp_path / "audit.json", ID) is None
+
+
+def test_the_wheels_of_an_image_are_known_by_their_bytes_alone() -> None:
+    one, two = lock_bytes(b"one", file="one-1.0-py3-none-any.whl"), lock_bytes(b"two", file="two-1.0-py3-none-any.whl")
+    wheels = identify_wheels([one, two], RTX, RULES)
+    assert identify_wheels([two, dataclasses.replace(one, file="other-1.0-py3-none-any.whl")], RTX, RULES) == wheels
+    others = [
+        identify_wheels([one], RTX, RULES),
+        identify_wheels([one, dataclasses.replace(two, sha256=one.sha256)], RTX, RULES),
+        identify_wheels([one, two], dataclasses.replace(RTX, compute="9.0"), RULES),
+        identify_wheels([one, two], RTX, []),
+    ]
+    assert len({wheels, ID, *others}) == 2 + len(others)
 
 
 # --- as one result

@@ -12,10 +12,10 @@ import pytest
 
 from scripts.audit import files as module
 from scripts.audit.files import read_path, read_wheel, read_wheels
-from scripts.audit.library import Library, dump_libraries
+from scripts.audit.library import VERSION, Library, dump_libraries
 from scripts.errors import ConfigError
 from scripts.files import write_json
-from tests.unit.audit.archives import HOST, PLAIN, SEVERAL, library
+from tests.unit.audit.samples import HOST, PLAIN, SEVERAL, library
 
 WHEEL = "thing-1.0-cp311-cp311-linux_x86_64.whl"
 MEMBERS = {
@@ -188,9 +188,9 @@ def test_a_note_of_another_reader_does_not_count(
     wheels: list[tuple[str, Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in NAMES:
-        write_json(tmp_path / "kept" / f"{name}.json", {"version": module.VERSION, "libraries": []})
+        write_json(tmp_path / "kept" / f"{name}.json", {"version": VERSION, "libraries": []})
     assert read_wheels(wheels, tmp_path / "kept", ignore) == []
-    monkeypatch.setattr(module, "VERSION", module.VERSION + 1)
+    monkeypatch.setattr(module, "VERSION", VERSION + 1)
     assert read_wheels(wheels, tmp_path / "kept", ignore) == ALL
     assert read_wheels(wheels, tmp_path / "kept", ignore) == ALL
 

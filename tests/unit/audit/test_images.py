@@ -14,9 +14,10 @@ import requests
 from scripts.audit.images import read_layout, read_registry
 from scripts.audit.library import Library
 from scripts.errors import ConfigError, Undecided
-from scripts.registry.client import OCI_INDEX, OCI_MANIFEST, digest_of
+from scripts.oci.descriptor import OCI_INDEX, OCI_MANIFEST, digest_of
 from scripts.registry.failures import DigestMismatch, RegistryUnavailable
-from tests.unit.audit.archives import HOST, PLAIN, SEVERAL, Image, library, make_tar, platform, zstd
+from tests.unit.audit.samples import HOST, PLAIN, SEVERAL, library
+from tests.unit.oci.made import MadeImage, find_diff_id, make_tar, platform, zstd
 from tests.unit.registry.fake_registry import REPOSITORY, FakeRegistry, drop, reply
 
 NAME = f"{REPOSITORY}:v1"
@@ -30,7 +31,7 @@ LAYERS = [
 LIBRARIES = [library("d.so"), library("usr/lib/a.so"), library("usr/lib/b.so", SEVERAL)]
 
 
-def serve(image: Image, *entries: dict[str, Any], tag: str = "v1") -> FakeRegistry:
+def serve(image: MadeImage, *entries: dict[str, Any], tag: str = "v1") -> FakeRegistry:
     """A registry with this image's blobs, all of which can be had as manifests; the first entry has the tag."""
     fake = FakeRegistry()
     fake.blobs = dict(image.blobs)
@@ -41,11 +42,11 @@ def serve(image: Image, *entries: dict[str, Any], tag: str = "v1") -> FakeRegist
     return fake
 
 
-def as_layout(image: Image, folder: Path, *entries: dict[str, Any]) -> list[Library]:
+def as_layout(image: MadeImage, folder: Path, *entries: dict[str, Any]) -> list[Library]:
     return read_layout(image.write(folder / "layout", *entries))
 
 
-def as_registry(image: Image, folder: Path, *entries: dict[str, Any]) -> list[Library]:
+def as_registry(image: MadeImage, folder: Path, *entries: dict[str, Any]) -> list[Library]:
     return read_registry(NAME, serve(image, *entries).client()).libraries
 
 
@@ -55,19 +56,19 @@ Reader = Callable[..., list[Library]]
 
 @READERS
 def test_an_image_gives_its_libraries(read: Reader, tmp_path: Path) -> None:
-    image = Image()
+    image = MadeImage()
     assert read(image, tmp_path, image.add(LAYERS)) == LIBRARIES
 
 
 @READERS
 def test_an_image_without_gpu_code_has_no_libraries(read: Reader, tmp_path: Path) -> None:
-    image = Image()
+    image = MadeImage()
     assert read(image, tmp_path, image.add([make_tar(("h.so", HOST))])) == []
 
 
 @READERS
 def test_of_several_platforms_ours_is_read(read: Reader, tmp_path: Path) -> None:
-    image = Image()
+    image = MadeImage()
     index = image.add_index(
         image.add([make_tar(("arm.so", PLAIN))], "arm64", **platform("arm64", variant="v8")),
         image.add([make_tar(("new.so", PLAIN))], **platform("amd64", variant="v3")),
@@ -79,7 +80,7 @@ def test_of_several_platforms_ours_is_read(read: Reader, tmp_path: Path) -> None
 
 @READERS
 def test_an_index_in_an_index_is_followed_and_a_circle_is_not(read: Reader, tmp_path: Path) -> None:
-    image = Image()
+    image = MadeImage()
     inner = image.add_index(image.add(LAYERS, **platform("amd64")))
     outer = image.add_index({key: inner[key] for key in ("mediaType", "digest", "size")})
     assert read(image, tmp_path / "a", outer) == LIBRARIES
@@ -91,7 +92,7 @@ def test_an_index_in_an_index_is_followed_and_a_circle_is_not(read: Reader, tmp_
 
 @READERS
 def test_an_image_for_others_alone_names_them(read: Reader, tmp_path: Path) -> None:
-    image = Image()
+    image = MadeImage()
     entries = [image.add([], "arm64", **platform("arm64")), image.add([], "s390x", **platform("s390x"))]
     index = image.add_index(*entries, image.add([], **platform("unknown", "unknown")))
     with pytest.raises(Undecided, match=r"no image for linux/amd64; there is one for: linux/arm64, linux/s390x\n"):
@@ -100,7 +101,7 @@ def test_an_image_for_others_alone_names_them(read: Reader, tmp_path: Path) -> N
 
 @READERS
 def test_a_single_image_for_another_platform_is_told_by_its_configuration(read: Reader, tmp_path: Path) -> None:
-    image = Image()
+    image = MadeImage()
     with pytest.raises(Undecided, match="for linux/arm64, not for linux/amd64"):
         read(image, tmp_path, image.add(LAYERS, "arm64"))
 
@@ -128,7 +129,7 @@ def test_a_single_image_for_another_platform_is_told_by_its_configuration(read: 
     ],
 )
 def test_what_is_no_image_is_undecided_and_named(read: Reader, manifest: Any, words: str, tmp_path: Path) -> None:
-    image = Image()
+    image = MadeImage()
     entry = image.keep(json.dumps(manifest).encode(), OCI_MANIFEST)
     with pytest.raises(Undecided, match=words) as caught:
         read(image, tmp_path, entry)
@@ -137,14 +138,45 @@ def test_what_is_no_image_is_undecided_and_named(read: Reader, manifest: Any, wo
 
 @READERS
 def test_a_layer_that_is_damaged_in_itself_is_named(read: Reader, tmp_path: Path) -> None:
-    image = Image()
+    image = MadeImage()
     bad = b"not a tar" * 1000
     with pytest.raises(Undecided, match=rf"layer {digest_of(bad)}: not a layer that can be read"):
         read(image, tmp_path, image.add([*LAYERS, bad]))
 
 
+@READERS
+@pytest.mark.parametrize("which", range(len(LAYERS)))
+def test_a_layer_whose_plain_bytes_the_configuration_does_not_name_is_damage(
+    read: Reader, which: int, tmp_path: Path
+) -> None:
+    image = MadeImage()
+    diff_ids = [find_diff_id(layer) for layer in LAYERS]
+    diff_ids[which] = digest_of(b"other")
+    with pytest.raises(Undecided, match=f"layer {digest_of(LAYERS[which])}: its plain bytes hash to"):
+        read(image, tmp_path, image.add(LAYERS, diff_ids=diff_ids))
+
+
+@READERS
+@pytest.mark.parametrize(
+    ("diff_ids", "words"),
+    [
+        ([], "5 layers, and 0 of them"),
+        (["sha256:" + "0" * 64] * 6, "5 layers, and 6 of them"),
+        (["sha256:../../x"] * 5, "without a digest for each layer"),
+        ({}, "without a digest for each layer"),
+        ("sha256", "without a digest for each layer"),
+    ],
+)
+def test_a_configuration_that_does_not_name_each_layer_is_refused(
+    read: Reader, diff_ids: Any, words: str, tmp_path: Path
+) -> None:
+    image = MadeImage()
+    with pytest.raises(Undecided, match=words):
+        read(image, tmp_path, image.add(LAYERS, diff_ids=diff_ids))
+
+
 def test_progress_says_how_far_it_is(tmp_path: Path) -> None:
-    image = Image()
+    image = MadeImage()
     said: list[str] = []
     read_layout(image.write(tmp_path / "layout", image.add(LAYERS)), said.append)
     total = sum(len(layer) for layer in {bytes(layer) for layer in LAYERS})
@@ -160,7 +192,7 @@ def test_progress_says_how_far_it_is(tmp_path: Path) -> None:
 def test_a_blob_that_is_not_its_digest_is_undecided(
     which: int, alter: Callable[[bytes], bytes], tmp_path: Path
 ) -> None:
-    image = Image()
+    image = MadeImage()
     folder = image.write(tmp_path / "layout", image.add(LAYERS))
     path = sorted((folder / "blobs/sha256").iterdir())[which]
     path.write_bytes(alter(path.read_bytes()))
@@ -169,7 +201,7 @@ def test_a_blob_that_is_not_its_digest_is_undecided(
 
 
 def test_a_blob_or_an_index_that_is_missing_is_named(tmp_path: Path) -> None:
-    image = Image()
+    image = MadeImage()
     entry = image.add(LAYERS)
     folder = image.write(tmp_path / "layout", entry)
     (folder / "blobs" / entry["digest"].replace(":", "/")).unlink()
@@ -181,7 +213,7 @@ def test_a_blob_or_an_index_that_is_missing_is_named(tmp_path: Path) -> None:
 
 
 def test_a_layout_with_two_images_is_refused_and_one_with_two_names_is_not(tmp_path: Path) -> None:
-    image = Image()
+    image = MadeImage()
     one, two = image.add(LAYERS), image.add(LAYERS[:1])
     assert read_layout(image.write(tmp_path / "same", one, {**one, "annotations": {"name": "b"}})) == LIBRARIES
     with pytest.raises(Undecided, match="2 images in one layout"):
@@ -192,7 +224,7 @@ def test_a_layout_with_two_images_is_refused_and_one_with_two_names_is_not(tmp_p
 
 
 def test_a_remote_image_says_what_it_was() -> None:
-    image = Image()
+    image = MadeImage()
     entry = image.add(LAYERS, **platform("amd64"))
     index = image.add_index(entry)
     remote = read_registry(NAME, serve(image, index).client())
@@ -204,7 +236,7 @@ def test_a_remote_image_says_what_it_was() -> None:
 
 
 def test_each_layer_is_transferred_once_and_nothing_is_written() -> None:
-    image = Image()
+    image = MadeImage()
     fake = serve(image, image.add(LAYERS))
     read_registry(NAME, fake.client())
     blobs = [str(request.url).rpartition("/")[2] for request in fake.requests if "/blobs/" in str(request.url)]
@@ -213,7 +245,7 @@ def test_each_layer_is_transferred_once_and_nothing_is_written() -> None:
 
 
 def test_a_dropped_connection_is_survived() -> None:
-    image = Image()
+    image = MadeImage()
     fake = serve(image, image.add(LAYERS))
     fake.faults = {1: drop, 3: drop, 5: drop}
     assert read_registry(NAME, fake.client()).libraries == LIBRARIES
@@ -221,7 +253,7 @@ def test_a_dropped_connection_is_survived() -> None:
 
 @pytest.mark.parametrize("which", range(4))
 def test_a_layer_of_other_bytes_is_a_mismatch(which: int) -> None:
-    image = Image()
+    image = MadeImage()
     fake = serve(image, image.add(LAYERS))
     # Damage behind the end of the archive changes no library, and is found all the same.
     layer = LAYERS[which]
@@ -238,7 +270,7 @@ def test_a_tag_that_is_not_there_and_a_name_that_is_none_are_told_apart() -> Non
 
 
 def test_a_manifest_that_its_index_promises_and_that_is_not_there_is_named() -> None:
-    image = Image()
+    image = MadeImage()
     entry = image.add(LAYERS, **platform("amd64"))
     fake = serve(image, image.add_index(entry))
     del fake.manifests[entry["digest"]]
@@ -254,7 +286,7 @@ def test_an_ancient_manifest_is_named() -> None:
 
 
 def test_a_layer_that_fails_stops_the_others() -> None:
-    image = Image()
+    image = MadeImage()
     many = [make_tar((f"f{number}", b"")) for number in range(50)]
     fake = serve(image, image.add([b"no tar" * 100, *many]))
     with pytest.raises(Undecided, match="no tar entry"):
@@ -263,7 +295,7 @@ def test_a_layer_that_fails_stops_the_others() -> None:
 
 
 def test_a_registry_that_goes_away_is_unavailable() -> None:
-    image = Image()
+    image = MadeImage()
     fake = serve(image, image.add(LAYERS))
 
     def gate(request: requests.PreparedRequest) -> requests.Response | None:

@@ -10,7 +10,7 @@ import pytest
 from scripts.audit import library as module
 from scripts.audit.library import Library, dump_libraries, load_libraries, parse_library, read_library
 from scripts.gpucode import read_gpu_code
-from tests.unit.audit.archives import HOST, PLAIN, SEVERAL
+from tests.unit.audit.samples import HOST, PLAIN, SEVERAL
 from tests.unit.builders import DATA
 
 

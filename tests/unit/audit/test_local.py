@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import tarfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,9 +17,10 @@ from scripts.audit.library import Library, dump_libraries
 from scripts.audit.local import find_local, read_export, read_local
 from scripts.engine import Engine
 from scripts.errors import Undecided
-from scripts.registry.client import digest_of
-from tests.unit.audit.archives import PLAIN, SEVERAL, Image, library, make_tar, platform, zstd
+from scripts.oci.descriptor import digest_of
+from tests.unit.audit.samples import PLAIN, SEVERAL, library
 from tests.unit.fake_docker import FakeContainer, FakeDocker, FakeImage, raise_
+from tests.unit.oci.made import MadeImage, find_diff_id, make_tar, platform, zstd
 
 LAYERS = [make_tar(("a.so", PLAIN), ("b.so", SEVERAL)), gzip.compress(make_tar((".wh.b.so", b""))), zstd(make_tar())]
 EXPORTED = [library("a.so")]
@@ -32,7 +35,7 @@ class AuditedDocker(FakeDocker):
         super().__init__()
         self.tags[DIGEST] = {"some/image:v1"}
         self.containers_made: list[FakeContainer] = []
-        image = Image()
+        image = MadeImage()
         self.export = image.export(image.add(LAYERS))
         self.exported = 0
         self.volumes: dict[str, Any] | None = None
@@ -120,12 +123,16 @@ def not_start(container: FakeContainer) -> None:
     container.on_start = lambda: raise_(APIError("no such program"))
 
 
+def lose_a_child_to_memory(container: FakeContainer) -> None:
+    container.oom_killed = True  # and with exit code 0, and a listing that looks complete
+
+
 def end_unnoticed(container: FakeContainer) -> None:
     container.code = 1
     container.on_wait = lambda: raise_(requests.ConnectionError("read timed out"))
 
 
-@pytest.mark.parametrize("fault", [end_badly, never_end, not_start, end_unnoticed])
+@pytest.mark.parametrize("fault", [end_badly, never_end, not_start, lose_a_child_to_memory, end_unnoticed])
 def test_where_no_container_answers_the_export_is_read(fault: Any) -> None:
     docker = AuditedDocker()
 
@@ -180,7 +187,8 @@ def test_an_engine_that_goes_away_is_undecided(when: str) -> None:
         with pytest.raises(Undecided, match="the engine failed"):
             read_local(engine, DIGEST, lambda text: leave())
         return
-    with pytest.raises(Undecided, match="the engine failed"):
+    said = "the engine failed" if when == "before" else "a container is left behind"
+    with pytest.raises(Undecided, match=said):
         read(docker)
 
 
@@ -206,7 +214,7 @@ def test_an_export_is_read_in_one_pass_and_says_how_far_it_is() -> None:
 
 
 def test_of_an_export_of_several_platforms_ours_counts_and_no_other_can_spoil_it() -> None:
-    image = Image()
+    image = MadeImage()
     other = image.add([b"no tar at all" * 100, make_tar(("arm.so", PLAIN))], "arm64", **platform("arm64"))
     extra = image.add([b"garbage"], **platform("unknown", "unknown"))
     index = image.add_index(other, image.add(LAYERS, **platform("amd64")), extra)
@@ -214,7 +222,7 @@ def test_of_an_export_of_several_platforms_ours_counts_and_no_other_can_spoil_it
 
 
 def test_a_layer_that_looks_like_json_is_a_layer() -> None:
-    image = Image()
+    image = MadeImage()
     assert read_bytes(image.export(image.add([make_tar(("{x.so", PLAIN))]))) == [library("{x.so")]
 
 
@@ -231,7 +239,7 @@ def test_an_export_that_is_cut_short_is_undecided(length: int) -> None:
 
 
 def test_a_layer_that_the_engine_left_out_is_named() -> None:
-    image = Image()
+    image = MadeImage()
     entry = image.add(LAYERS)
     del image.blobs[digest_of(LAYERS[1])]
     with pytest.raises(Undecided, match=f"did not export {digest_of(LAYERS[1])}"):
@@ -240,7 +248,7 @@ def test_a_layer_that_the_engine_left_out_is_named() -> None:
 
 @pytest.mark.parametrize("which", range(3))
 def test_a_layer_of_other_bytes_is_named(which: int) -> None:
-    image = Image()
+    image = MadeImage()
     entry = image.add(LAYERS)
     layer = LAYERS[which]
     image.blobs[digest_of(layer)] = layer[:-1] + bytes([layer[-1] ^ 1])
@@ -249,6 +257,26 @@ def test_a_layer_of_other_bytes_is_named(which: int) -> None:
 
 
 def test_an_image_for_another_platform_is_undecided() -> None:
-    image = Image()
+    image = MadeImage()
     with pytest.raises(Undecided, match="for linux/arm64"):
         read_bytes(image.export(image.add(LAYERS, "arm64")))
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_a_layer_whose_plain_bytes_the_configuration_does_not_name_is_damage(which: int) -> None:
+    image = MadeImage()
+    diff_ids = [find_diff_id(layer) for layer in LAYERS]
+    diff_ids[which] = digest_of(b"other")
+    with pytest.raises(Undecided, match=f"layer {digest_of(LAYERS[which])}: its plain bytes hash to"):
+        read_bytes(image.export(image.add(LAYERS, diff_ids=diff_ids)))
+
+
+def test_a_sparse_file_is_a_fault() -> None:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        info = tarfile.TarInfo("GNUSparseFile.0/x")
+        info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.name": "real/x.so"}
+        tar.addfile(info)
+    image = MadeImage()
+    [found] = read_bytes(image.export(image.add([stream.getvalue()])))
+    assert found.path == "real/x.so" and "sparse" in found.fault

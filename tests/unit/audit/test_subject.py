@@ -14,7 +14,7 @@ from scripts.audit.library import Library
 from scripts.audit.subject import Subject, read_subject
 from scripts.engine import Engine
 from scripts.errors import ConfigError, Undecided
-from tests.unit.audit.archives import PLAIN, library
+from tests.unit.audit.samples import PLAIN, library
 from tests.unit.fake_docker import FakeDocker
 
 DIGEST = "sha256:" + "1" * 64

@@ -11,12 +11,14 @@ from docker.errors import DockerException
 from scripts.engine.host import CONTAINERD, find_shortcoming, probe_host
 
 
-@pytest.mark.parametrize("version", ["26.0.0", "26.1.5+dfsg1", "28.5.1", "28", "100.0"])
+@pytest.mark.parametrize(
+    "version", ["26.0.0", "26.1.5+dfsg1", "27.0.0-rc.1", "28.5.2", "28.2.2-0ubuntu1~24.04.1", "28", "100.0"]
+)
 def test_an_engine_that_is_new_enough_and_keeps_images_in_containerd_will_do(version: str) -> None:
     assert find_shortcoming(version, CONTAINERD) == ""
 
 
-@pytest.mark.parametrize("version", ["20.10.24+dfsg1", "25.0.5", "9.9", "dev", ""])
+@pytest.mark.parametrize("version", ["20.10.24+dfsg1", "24.0.7-0ubuntu4.1", "25.0.5", "26.0.0-rc.1", "9.9", "dev", ""])
 def test_an_engine_that_is_too_old_or_does_not_say_will_not_do(version: str) -> None:
     why = find_shortcoming(version, CONTAINERD)
     assert version in why and "too old" in why and "26 or newer" in why

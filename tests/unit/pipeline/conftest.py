@@ -8,5 +8,5 @@ from tests.unit.pipeline.lab import Lab
 
 
 @pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
-    return Lab(tmp_path, monkeypatch)
+def lab(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Lab:
+    return Lab(tmp_path, capsys)

@@ -6,13 +6,21 @@ from typing import Any
 
 import pytest
 
-from scripts.build.layout import Layout
 from scripts.errors import ConfigError, Undecided
 from scripts.model import Outcome, Result, Target
+from scripts.oci.descriptor import OCI_MANIFEST
+from scripts.oci.layout import Layout
 from scripts.plan import PlannedCell
 from scripts.publish import stamp as module
-from scripts.publish.stamp import Tags, make_statement, name_tags, stamp_engine, stamp_registry, withdraw
-from scripts.registry.client import OCI_MANIFEST
+from scripts.publish.stamp import (
+    Tags,
+    make_statement,
+    name_repository,
+    name_tags,
+    stamp_engine,
+    stamp_registry,
+    withdraw,
+)
 from scripts.smoke.smoke import Evidence
 from tests.unit.builders import CPU, RTX, make_cell, make_image
 from tests.unit.fake_docker import FakeDocker
@@ -71,16 +79,42 @@ def test_an_image_that_is_not_there_gets_no_tag() -> None:
 def test_withdrawing_takes_the_tags_of_one_digest_off() -> None:
     docker = FakeDocker()
     docker.tags = {ONE: {FIXED, MOVING}, TWO: {"hallmark/other:1"}}
-    assert withdraw(docker.engine(), ONE) == [MOVING, FIXED]
+    assert sorted(withdraw(docker.engine(), ONE, TAGS)) == [MOVING, FIXED]
     assert docker.tags == {ONE: set(), TWO: {"hallmark/other:1"}}
-    assert withdraw(docker.engine(), ONE) == []
+    assert withdraw(docker.engine(), ONE, TAGS) == []
 
 
-def test_withdrawing_leaves_tags_that_are_not_ours() -> None:
+def test_withdrawing_takes_off_what_an_earlier_build_with_this_digest_was_called() -> None:
     docker = FakeDocker()
-    docker.tags = {ONE: {FIXED, MOVING, "mine/keep:1", "hallmarked/other:1"}}
-    assert sorted(withdraw(docker.engine(), ONE)) == sorted([MOVING, FIXED])
-    assert docker.tags == {ONE: {"mine/keep:1", "hallmarked/other:1"}}
+    docker.tags = {ONE: {MOVING, f"{MOVING}-000000000000"}}
+    assert sorted(withdraw(docker.engine(), ONE, TAGS)) == [MOVING, f"{MOVING}-000000000000"]
+
+
+def test_withdrawing_leaves_the_tags_of_other_targets_and_of_strangers() -> None:
+    docker = FakeDocker()
+    others = {
+        "hallmark/image:1.2.0-cpu2",
+        "hallmark/image:1.2.0-cpu-wheel",
+        "hallmark/image:1.2.0-cpu-wheel-abcdef012345",
+        "hallmark/image:1x2x0-cpu",
+        "hallmark/image:1.2.0-cpu-abcdef01234",
+        "hallmark/other:1.2.0-cpu",
+        "mine/hallmark/image:1.2.0-cpu",
+        "hallmarked/other:1",
+    }
+    docker.tags = {ONE: {FIXED, MOVING, *others}}
+    assert sorted(withdraw(docker.engine(), ONE, TAGS)) == [MOVING, FIXED]
+    assert docker.tags == {ONE: others}
+
+
+def test_one_digest_is_stamped_once_for_each_gpu() -> None:
+    other = Tags("image", "1.2.0-cu128-pro6000", "1.2.0-cu128-pro6000-abcdef012345")
+    docker = FakeDocker()
+    docker.tags = {ONE: set()}
+    stamp_engine(docker.engine(), ONE, TAGS)
+    stamp_engine(docker.engine(), ONE, other)
+    withdraw(docker.engine(), ONE, TAGS)
+    assert docker.tags == {ONE: {f"hallmark/image:{tag}" for tag in other.all}}
 
 
 # --- a registry
@@ -91,17 +125,15 @@ def layout(tmp_path: Path) -> Layout:
     return make_layout(tmp_path / "layout", "candidate")
 
 
-def publish(fake: FakeRegistry, layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(module, "Registry", fake.client)
+def publish(fake: FakeRegistry, layout: Layout, tmp_path: Path) -> str:
     evidence = make_evidence(layout.digest, load=Outcome.PASSED, container=Outcome.PASSED)
-    return stamp_registry("registry.example.com/team", layout, TAGS, evidence, "image-cpu", tmp_path / "locks")
+    locks = tmp_path / "locks"
+    return stamp_registry(fake.client(), REPOSITORY, layout, TAGS, evidence, "image-cpu", locks)
 
 
-def test_a_candidate_is_pushed_with_its_evidence_and_then_tagged(
-    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_candidate_is_pushed_with_its_evidence_and_then_tagged(layout: Layout, tmp_path: Path) -> None:
     fake = FakeRegistry()
-    assert publish(fake, layout, tmp_path, monkeypatch) == f"{REPOSITORY}:1.2.0-cpu"
+    assert publish(fake, layout, tmp_path) == f"{REPOSITORY}:1.2.0-cpu"
     manifest = layout.blob_path(layout.digest).read_bytes()
     assert fake.tag(TAGS.moving) == fake.tag(TAGS.fixed) == manifest
     [artifact] = [data for data, kind in fake.manifests.values() if kind == OCI_MANIFEST and b"subject" in data]
@@ -112,14 +144,12 @@ def test_a_candidate_is_pushed_with_its_evidence_and_then_tagged(
     assert statement["predicate"]["tags"] == [TAGS.fixed, TAGS.moving]
 
 
-def test_no_tag_is_set_before_the_evidence_is_there(
-    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_tag_is_set_before_the_evidence_is_there(layout: Layout, tmp_path: Path) -> None:
     for at in range(1, 100):
         fake = FakeRegistry()
         fake.faults, fake.from_then_on = {at: fail}, True
         try:
-            publish(fake, layout, tmp_path, monkeypatch)
+            publish(fake, layout, tmp_path)
         except Undecided:
             tagged = [tag for tag in TAGS.all if fake.tag(tag)]
             assert not tagged or any(b"subject" in data for data, _ in fake.manifests.values())
@@ -129,10 +159,14 @@ def test_no_tag_is_set_before_the_evidence_is_there(
     assert at > 10
 
 
+def test_an_image_has_a_repository_of_its_own_under_the_sites_name() -> None:
+    assert str(name_repository("registry.example.com/team", "vllm")) == "registry.example.com/team/vllm"
+
+
 @pytest.mark.parametrize("name", ["team", "https://registry.example.com", "Registry.example.com/Team"])
-def test_a_registry_that_cannot_be_meant_is_a_mistake(name: str, layout: Layout, tmp_path: Path) -> None:
+def test_a_registry_that_cannot_be_meant_is_a_mistake(name: str) -> None:
     with pytest.raises(ConfigError):
-        stamp_registry(name, layout, TAGS, PASSED, "image-cpu", tmp_path)
+        name_repository(name, "image")
 
 
 # --- the statement

@@ -14,9 +14,10 @@ from urllib.parse import parse_qs, urlsplit
 import requests
 from requests.adapters import BaseAdapter
 
-from scripts.build.layout import Layout
+from scripts.oci.descriptor import OCI_MANIFEST, digest_of
+from scripts.oci.layout import Layout
 from scripts.registry.auth import Credentials
-from scripts.registry.client import OCI_MANIFEST, Registry, digest_of
+from scripts.registry.client import Registry
 from scripts.registry.reference import Repository
 from scripts.registry.transport import Transport
 
@@ -32,6 +33,7 @@ class FakeRegistry(BaseAdapter):
         super().__init__()
         self.referrers, self.deletes_tags = referrers, deletes_tags
         self.ranges = True
+        self.path = REPOSITORY.path  # a pattern: the repositories that there are, all with the same contents
         self.blobs: dict[str, bytes] = {}
         self.manifests: dict[str, tuple[bytes, str]] = {}
         self.requests: list[requests.PreparedRequest] = []
@@ -95,7 +97,7 @@ class FakeRegistry(BaseAdapter):
                 return refuse(request, 400, "DIGEST_INVALID")
             self.blobs[digest] = spoil(body)
             return reply(request, 201, headers={"Docker-Content-Digest": digest})
-        match = re.fullmatch(rf"/v2/{REPOSITORY.path}/(blobs|manifests)/([^/]+)", url.path)
+        match = re.fullmatch(rf"/v2/{self.path}/(blobs|manifests)/([^/]+)", url.path)
         assert match, url.path
         serve = self._blob if match[1] == "blobs" else self._manifest
         return serve(request, match[2], spoil)
@@ -191,9 +193,11 @@ def make_layout(folder: Path, name: str) -> Layout:
         (blobs / hashlib.sha256(data).hexdigest()).write_bytes(data)
         return {"mediaType": media_type, "digest": digest_of(data), "size": len(data)}
 
+    diff_ids = [digest_of(f"{name} {number}".encode()) for number in ("one", "two")]
+    config = {"name": name, "rootfs": {"type": "layers", "diff_ids": diff_ids}}
     manifest = {
         "schemaVersion": 2,
-        "config": keep(json.dumps({"name": name}).encode(), "application/vnd.oci.image.config.v1+json"),
+        "config": keep(json.dumps(config).encode(), "application/vnd.oci.image.config.v1+json"),
         "layers": [keep(f"{name} one".encode(), LAYER), keep(f"{name} two".encode(), LAYER)],
     }
     entry = keep(json.dumps(manifest, indent=3).encode(), OCI_MANIFEST)

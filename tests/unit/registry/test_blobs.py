@@ -11,8 +11,8 @@ import requests
 
 from scripts.errors import Undecided
 from scripts.files import CHUNK
+from scripts.oci.descriptor import digest_of
 from scripts.registry.auth import Credentials
-from scripts.registry.client import digest_of
 from scripts.registry.failures import DigestMismatch, RegistryRefused, RegistryUnavailable
 from scripts.registry.transport import ATTEMPTS
 from tests.unit.registry.fake_registry import (

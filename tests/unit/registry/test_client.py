@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.errors import ConfigError, Undecided
+from scripts.oci.descriptor import OCI_MANIFEST, digest_of
 from scripts.registry.auth import Credentials, find_credentials, parse_challenges
-from scripts.registry.client import OCI_MANIFEST, Manifest, digest_of
+from scripts.registry.client import Manifest
 from scripts.registry.failures import DigestMismatch, RegistryRefused, RegistryUnavailable
 from scripts.registry.reference import Repository
 from scripts.registry.transport import ATTEMPTS, LONGEST_WAIT

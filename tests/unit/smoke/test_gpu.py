@@ -3,111 +3,174 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
+import pynvml
 import pytest
 import requests
 
 from scripts.errors import ExitCode, Undecided
 from scripts.model import Cell, CudaLine
-from scripts.smoke.container import run_container
-from scripts.smoke.gpu import Gpu, driver_floor, find_gpus, find_target, name_target, request_device
+from scripts.smoke import gpu as module
+from scripts.smoke.gpu import Gpu, driver_floor, find_gpus, find_target, request_device
+from scripts.smoke.trial import run_trial
 from tests.unit.builders import CPU, RTX, SMOKE, make_cell
 from tests.unit.fake_docker import FakeDocker, raise_
 
 UUID = "GPU-8f3c"
-OURS = f"0, {UUID}, RTX 5090, 12.0, 580.95.05\n"
-OTHER = "1, GPU-1111, NVIDIA H200, 9.0, 580.95.05\n"
 GPU = Gpu("0", UUID, "RTX 5090", "12.0", "580.95.05")
+OTHER = Gpu("1", "GPU-1111", "NVIDIA H200", "9.0", "580.95.05")
 CELL = make_cell(RTX, "source")
 RUNTIME: dict[str, Any] = {"Runtimes": {"runc": {}, "nvidia": {}}}
 
 
-def answer(monkeypatch: pytest.MonkeyPatch, stdout: str = "", code: int = 0, stderr: str = "") -> list[list[str]]:
-    """Have nvidia-smi print this; gives the commands that were run."""
-    commands: list[list[str]] = []
+class FakeDriver:
+    """NVIDIA's library as pynvml shows it: with these GPUs, or with an error in one of the calls."""
 
-    def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-        assert options["timeout"], "a driver that hangs is not waited for"
-        commands.append(command)
-        return subprocess.CompletedProcess(command, code, stdout, stderr)
+    NVMLError = pynvml.NVMLError
+    NVMLError_LibraryNotFound = pynvml.NVMLError_LibraryNotFound
 
-    monkeypatch.setattr(subprocess, "run", run)
-    return commands
+    def __init__(self, *gpus: Gpu, fails_in: str = "", error: Exception | None = None) -> None:
+        self.gpus, self.fails_in, self.error = gpus, fails_in, error
+        self.calls: list[str] = []
+
+    def _call(self, name: str) -> None:
+        self.calls.append(name)
+        if name == self.fails_in and self.error:
+            raise self.error
+
+    def nvmlInit(self) -> None:  # noqa: N802
+        self._call("nvmlInit")
+
+    def nvmlShutdown(self) -> None:  # noqa: N802
+        self._call("nvmlShutdown")
+
+    def nvmlSystemGetDriverVersion(self) -> str:  # noqa: N802
+        self._call("nvmlSystemGetDriverVersion")
+        return self.gpus[0].driver if self.gpus else "580.95.05"
+
+    def nvmlDeviceGetCount(self) -> int:  # noqa: N802
+        self._call("nvmlDeviceGetCount")
+        return len(self.gpus)
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> Gpu:  # noqa: N802
+        self._call("nvmlDeviceGetHandleByIndex")
+        return self.gpus[index]
+
+    def nvmlDeviceGetUUID(self, handle: Gpu) -> str:  # noqa: N802
+        self._call("nvmlDeviceGetUUID")
+        return handle.uuid
+
+    def nvmlDeviceGetName(self, handle: Gpu) -> str:  # noqa: N802
+        self._call("nvmlDeviceGetName")
+        return handle.name
+
+    def nvmlDeviceGetCudaComputeCapability(self, handle: Gpu) -> list[int]:  # noqa: N802
+        self._call("nvmlDeviceGetCudaComputeCapability")
+        return [int(part) for part in handle.compute.split(".")]
 
 
-def fail(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: raise_(error))
+CALLS = sorted(name for name in vars(FakeDriver) if name.startswith("nvml"))
+
+
+def answer(
+    monkeypatch: pytest.MonkeyPatch, *gpus: Gpu, fails_in: str = "", error: Exception | None = None
+) -> list[str]:
+    """Have the driver show these GPUs; gives the calls that it gets."""
+    driver = FakeDriver(*gpus, fails_in=fails_in, error=error)
+    monkeypatch.setattr(module, "pynvml", driver)
+    return driver.calls
 
 
 # --- what the driver shows
 
 
 def test_a_machine_without_a_driver_has_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    fail(monkeypatch, FileNotFoundError("nvidia-smi"))
+    calls = answer(monkeypatch, fails_in="nvmlInit", error=pynvml.NVMLError_LibraryNotFound())
     assert find_gpus() == []
+    assert calls == ["nvmlInit"]
 
 
 def test_every_gpu_of_the_machine_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    commands = answer(monkeypatch, OURS + OTHER)
-    assert find_gpus() == [GPU, Gpu("1", "GPU-1111", "NVIDIA H200", "9.0", "580.95.05")]
-    assert commands == [
-        ["nvidia-smi", "--query-gpu=index,uuid,name,compute_cap,driver_version", "--format=csv,noheader"]
-    ]
+    calls = answer(monkeypatch, GPU, OTHER)
+    assert find_gpus() == [GPU, OTHER]
+    assert calls[-1] == "nvmlShutdown"
 
 
-@pytest.mark.parametrize("text", ["", "\n", "No devices were found\n"])
-def test_a_driver_without_a_gpu_shows_none(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer(monkeypatch, text)
+def test_the_calls_are_those_that_the_library_has() -> None:
+    assert [name for name in CALLS if not callable(getattr(pynvml, name, None))] == []
+
+
+def test_a_driver_without_a_gpu_shows_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(monkeypatch)
     assert find_gpus() == []
 
 
-@pytest.mark.parametrize(
-    "error", [subprocess.TimeoutExpired("nvidia-smi", 60), PermissionError(13, "Permission denied"), OSError("x")]
-)
-def test_a_driver_that_does_not_answer_is_undecided(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    fail(monkeypatch, error)
-    with pytest.raises(Undecided, match="the NVIDIA driver does not answer"):
+@pytest.mark.parametrize("call", [name for name in CALLS if name != "nvmlShutdown"])
+def test_a_driver_that_fails_is_undecided_and_says_why(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = answer(monkeypatch, GPU, fails_in=call, error=pynvml.NVMLError(pynvml.NVML_ERROR_DRIVER_NOT_LOADED))
+    with pytest.raises(Undecided, match="the NVIDIA driver fails: Driver Not Loaded") as caught:
         find_gpus()
+    assert "mend the driver" in caught.value.problems[0].next_step
+    assert ("nvmlShutdown" in calls) is (call != "nvmlInit")
 
 
-@pytest.mark.parametrize(("stdout", "stderr"), [("Failed to initialize NVML\n", ""), ("", "Failed to initialize NVML")])
-def test_a_driver_that_fails_is_undecided_and_says_why(
-    stdout: str, stderr: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    answer(monkeypatch, stdout, 18, stderr)
-    with pytest.raises(Undecided, match="exit code 18: Failed to initialize NVML") as caught:
+def test_what_was_said_counts_even_if_the_farewell_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(monkeypatch, GPU, fails_in="nvmlShutdown", error=pynvml.NVMLError(pynvml.NVML_ERROR_UNKNOWN))
+    assert find_gpus() == [GPU]
+
+
+def test_a_driver_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+    monkeypatch.setattr(module, "TIMEOUT_S", 0.01)
+    monkeypatch.setattr(FakeDriver, "nvmlDeviceGetCount", lambda self: answered.wait(30))
+    answer(monkeypatch, GPU)
+    try:
+        with pytest.raises(Undecided, match="does not answer within"):
+            find_gpus()
+    finally:
+        answered.set()
+
+
+def test_a_mistake_of_ours_is_no_fault_of_the_drivers(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(monkeypatch, GPU, fails_in="nvmlDeviceGetName", error=TypeError("ours"))
+    with pytest.raises(TypeError, match="ours"):
         find_gpus()
-    assert caught.value.problems[0].next_step
 
 
 # --- which of them is the target
 
 
+def but(**fields: str) -> Gpu:
+    """The target with something else about it."""
+    return dataclasses.replace(GPU, **fields)
+
+
 def test_the_target_is_found_among_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    answer(monkeypatch, OTHER + OURS + OURS.replace(UUID, "GPU-2222"))
-    assert find_target(CELL) == GPU
+    answer(monkeypatch, OTHER, GPU, but(uuid="GPU-2222"))
+    assert find_target(CELL).uuid == UUID
 
 
 @pytest.mark.parametrize(
     ("shown", "said"),
     [
-        ("", "this machine has no NVIDIA GPU"),
-        (OTHER, r"this machine has NVIDIA H200 \(9.0\), not RTX 5090 \(12.0\)"),
-        (OTHER + OTHER, r"this machine has NVIDIA H200 \(9.0\), not"),
+        ([], "this machine has no NVIDIA GPU"),
+        ([OTHER], r"this machine has NVIDIA H200 \(9.0\), not RTX 5090 \(12.0\)"),
+        ([OTHER, OTHER], r"this machine has NVIDIA H200 \(9.0\), not"),
         # Of the same compute capability, and yet not what the image was promised to run on.
-        (OURS.replace("RTX 5090", "RTX 5090 D"), r"this machine has RTX 5090 D \(12.0\), not RTX 5090 \(12.0\)"),
-        (OURS.replace("12.0", "12.1"), r"this machine has RTX 5090 \(12.1\), not"),
-        (OURS.replace("580.95.05", "565.57.01"), "the driver is 565.57.01, and 570.124.06 or newer is needed"),
-        (OURS.replace("580.95.05", "570.86.15"), "the driver is 570.86.15, and 570.124.06 or newer is needed"),
-        (OURS.replace("580.95.05", "99.124.06"), "the driver is 99.124.06"),
-        (OURS.replace("580.95.05", "[N/A]"), r"the driver is \[N/A\], and"),
+        ([but(name="RTX 5090 D")], r"this machine has RTX 5090 D \(12.0\), not RTX 5090 \(12.0\)"),
+        ([but(compute="12.1")], r"this machine has RTX 5090 \(12.1\), not"),
+        ([but(driver="565.57.01")], "the driver is 565.57.01, and 570.124.06 or newer is needed"),
+        ([but(driver="570.86.15")], "the driver is 570.86.15, and 570.124.06 or newer is needed"),
+        ([but(driver="99.124.06")], "the driver is 99.124.06"),
+        ([but(driver="[N/A]")], r"the driver is \[N/A\], and"),
+        ([but(driver="")], "the driver is , and"),
     ],
 )
-def test_anything_but_the_target_is_undecided(shown: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer(monkeypatch, shown)
+def test_anything_but_the_target_is_undecided(shown: list[Gpu], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(monkeypatch, *shown)
     with pytest.raises(Undecided, match=said) as caught:
         find_target(CELL)
     assert caught.value.exit_code is ExitCode.INCONCLUSIVE
@@ -116,7 +179,7 @@ def test_anything_but_the_target_is_undecided(shown: str, said: str, monkeypatch
 
 @pytest.mark.parametrize("driver", ["570.124.06", "570.133", "1000.1"])
 def test_a_driver_that_is_just_new_enough_will_do(driver: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer(monkeypatch, OURS.replace("580.95.05", driver))
+    answer(monkeypatch, but(driver=driver))
     assert find_target(CELL).driver == driver
 
 
@@ -137,10 +200,6 @@ def test_the_newer_of_two_floors_counts(target: str, line: str, floor: str) -> N
 
 def test_a_cell_without_cuda_has_its_targets_floor_or_none() -> None:
     assert driver_floor(make_cell(CPU)) == ""
-
-
-def test_a_target_is_named_for_people() -> None:
-    assert name_target(RTX) == "RTX 5090 (compute capability 12.0)"
 
 
 # --- how an engine hands it out
@@ -193,6 +252,6 @@ def test_an_engine_that_has_gone_is_undecided() -> None:
 def test_a_container_is_given_what_was_requested_and_nothing_unasked() -> None:
     docker = docker_that_knows(**RUNTIME)
     request = request_device(docker.engine(), GPU)
-    run_container(docker.engine(), "sha256:" + "d" * 64, Path("/smoke"), SMOKE, {}, [request])
-    run_container(docker.engine(), "sha256:" + "d" * 64, Path("/smoke"), SMOKE, {})
+    run_trial(docker.engine(), "sha256:" + "d" * 64, Path("/smoke"), SMOKE, {}, [request])
+    run_trial(docker.engine(), "sha256:" + "d" * 64, Path("/smoke"), SMOKE, {})
     assert [options["device_requests"] for _, options in docker.created] == [[request], []]

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from scripts.matrix import Image, Smoke
-from scripts.model import Cell, Outcome, Result
+from scripts.model import Cell, Outcome, Result, Target
+from scripts.smoke import probe
 from scripts.smoke import smoke as module
-from scripts.smoke.container import ContainerRun
+from scripts.smoke.probe import Failed, compare
 from scripts.smoke.smoke import Evidence, identify, lay_out, read_evidence, run_smoke
+from scripts.smoke.trial import Trial
 from tests.unit.builders import CPU, RTX, SMOKE, make_cell, make_image, write
 from tests.unit.fake_docker import FakeDocker
 
@@ -30,9 +32,11 @@ def image(tmp_path: Path) -> Image:
 def helpers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of what smoke scripts share, for a test to change."""
     folder = tmp_path / "helpers"
-    for name in (*module.SHARED, "tiny_llama.py", "container.py"):
+    for name in (*module.SHARED, "tiny_llama.py", "trial.py"):
         write(folder / name, (module.HERE / name).read_text())
+    write(folder / "sandbox.py", module.SANDBOX.read_text())
     monkeypatch.setattr(module, "HERE", folder)
+    monkeypatch.setattr(module, "SANDBOX", folder / "sandbox.py")
     return folder
 
 
@@ -64,7 +68,7 @@ def test_another_question_has_another_id(cell: Cell, smoke: Smoke, digest: str, 
     assert identify(cell, image, smoke, digest) not in known
 
 
-@pytest.mark.parametrize("name", ["probe.py", "reference.json", "tiny_llama.py", "container.py"])
+@pytest.mark.parametrize("name", ["probe.py", "reference.json", "tiny_llama.py", "trial.py", "sandbox.py"])
 def test_other_helpers_ask_another_question(name: str, image: Image, helpers: Path) -> None:
     before = identify(make_cell(), image, SMOKE, DIGEST)
     with (helpers / name).open("a") as stream:
@@ -94,13 +98,13 @@ def smoke(
     """Smoke-test with a container that ends with these results; returns the evidence and the files it was shown."""
     shown: list[str] = []
 
-    def run_container(
+    def run_trial(
         engine: Any, digest: str, folder: Path, limits: Smoke, environment: dict[str, str], devices: list[Any]
-    ) -> ContainerRun:
+    ) -> Trial:
         shown.extend(path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")))
-        return ContainerRun(results, "the log", 2.5)
+        return Trial(results, "the log", 2.5)
 
-    monkeypatch.setattr(module, "run_container", run_container)
+    monkeypatch.setattr(module, "run_trial", run_trial)
     engine = FakeDocker().engine()
     made = run_smoke(engine, make_cell(), image, SMOKE, DIGEST, tmp_path / "work", tmp_path / "run", lambda text: None)
     return made, shown
@@ -127,6 +131,36 @@ def test_evidence_is_written_and_read_again(image: Image, tmp_path: Path, monkey
     assert (made.digest, made.results, made.seconds) == (DIGEST, RESULTS, 2.5)
     assert made.host["engine"] == "28.5.1"
     assert (tmp_path / "run/smoke.log").read_text() == "the log"
+
+
+# --- how far from the reference is too far
+
+
+@pytest.mark.parametrize(
+    ("target", "limit"),
+    [(CPU, 1e-3), (RTX, 0.3), (dataclasses.replace(RTX, id="h200"), 0.3), (dataclasses.replace(CPU, id="other"), 0.3)],
+)
+def test_numbers_just_outside_what_is_written_here_are_rejected(
+    target: Target, limit: float, image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The numbers stand here again: whoever widens the tolerance says so in two places."""
+    given: dict[str, str] = {}
+
+    def run_trial(
+        engine: Any, digest: str, folder: Path, limits: Smoke, environment: dict[str, str], devices: list[Any]
+    ) -> Trial:
+        given.update(environment)
+        return Trial(RESULTS, "", 1.0)
+
+    monkeypatch.setattr(module, "run_trial", run_trial)
+    work, run = tmp_path / "work", tmp_path / "run"
+    run_smoke(FakeDocker().engine(), make_cell(target), image, SMOKE, DIGEST, work, run, lambda text: None)
+    assert given["HALLMARK_TOLERANCE"] == str(limit)
+    monkeypatch.setenv("HALLMARK_TOLERANCE", given["HALLMARK_TOLERANCE"])
+    assert compare([-2.0 + 0.99 * limit], [-2.0], probe.tolerance()) <= limit
+    for difference in (1.01 * limit, -1.01 * limit):
+        with pytest.raises(Failed, match="values differ"):
+            compare([-2.0 + difference], [-2.0], probe.tolerance())
 
 
 # --- evidence that is none

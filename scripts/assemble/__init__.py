@@ -1,0 +1,1 @@
+"""assemble: images from their shells, and a layer for each distribution on top."""

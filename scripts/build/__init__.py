@@ -1,1 +1,0 @@
-"""build: locked inputs become OCI layouts, without a network and the same every time."""

@@ -1,0 +1,100 @@
+"""What is asked of one cell, and the row that comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+from scripts.assemble.steps import BuildOptions, Step, make_steps
+from scripts.errors import ExitCode, Problem
+from scripts.matrix import AuditRule, Matrix, Smoke, select_rules
+from scripts.model import Cell
+from scripts.plan import PlannedCell
+from scripts.workspace import Workspace
+
+UNKNOWN = "–"
+
+
+class Stage(IntEnum):
+    """How far to go; each stage includes those before it. A build for a GPU includes its audit."""
+
+    BUILD = 1
+    SMOKE = 2
+    PUBLISH = 3
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run: cells at a time, whether others go on after one has failed, and where a candidate comes from or goes.
+
+    `digest` is a candidate that was built elsewhere, `source` where it lies (a layout folder, an archive, `engine`, or
+    an image's name in a registry; empty: wherever it is found). `output` is a folder or a `.tar` file that the built
+    candidate is also written to.
+    """
+
+    jobs: int = 1
+    keep_going: bool = True
+    digest: str = ""
+    source: str = ""
+    output: Path | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One cell with the image that it needs, and how far to take it."""
+
+    planned: PlannedCell
+    step: Step
+    last: Stage = Stage.BUILD
+    options: Options = Options()
+
+    @property
+    def cell(self) -> Cell:
+        return self.planned.cell
+
+    @property
+    def rules(self) -> tuple[AuditRule, ...]:
+        """The audit's policy for this cell."""
+        return tuple(select_rules(self.planned.image.audit, self.cell))
+
+    @property
+    def smoke(self) -> Smoke:
+        """What the cell's image must pass. An image with a recipe always says (the matrix is refused otherwise)."""
+        if self.planned.image.smoke is None:
+            raise ValueError(f"{self.planned.image.name}: no [smoke]")
+        return self.planned.image.smoke
+
+    def build_folder(self, workspace: Workspace) -> Path:
+        """The evidence of the candidate, which all cells of its compute capability share."""
+        return workspace.run(self.step.build_id)
+
+    def cell_folder(self, workspace: Workspace) -> Path:
+        """The evidence of this cell alone: on this target's GPU."""
+        return self.build_folder(workspace) / self.cell.id
+
+
+@dataclass(frozen=True)
+class CellReport:
+    """One cell's row in the summary: what each stage came to, and the exit code that the cell alone would give."""
+
+    cell: str
+    build: str = UNKNOWN
+    audit: str = UNKNOWN
+    smoke: str = UNKNOWN
+    verdict: str = UNKNOWN
+    digest: str = ""
+    size: int = 0
+    seconds: float = 0.0
+    tag: str = ""
+    exit_code: ExitCode = ExitCode.INCONCLUSIVE
+    problems: tuple[Problem, ...] = ()
+
+
+def make_jobs(
+    matrix: Matrix, plan: Sequence[PlannedCell], build: BuildOptions, last: Stage, options: Options
+) -> list[Job]:
+    """A job for each planned cell, in the plan's order. Raises ConfigError for a missing or stale lock."""
+    steps = {step.name: step for step in make_steps(matrix, plan, build)}
+    return [Job(planned, steps[planned.cell.candidate], last, options) for planned in plan]

@@ -1,0 +1,150 @@
+"""The stages of one cell: each takes a frozen job and what is known, and gives evidence that it has written down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from scripts.audit.evidence import identify_audit, identify_wheels, render_audit, summarise, write_audit
+from scripts.audit.files import read_wheels
+from scripts.audit.images import read_layout
+from scripts.audit.judge import Audit, find_losses, judge
+from scripts.console import Update, note
+from scripts.console import step as announce
+from scripts.errors import Problem, Undecided
+from scripts.model import Outcome, Result, Verdict
+from scripts.pipeline.bench import Bench
+from scripts.pipeline.candidate import Candidate
+from scripts.pipeline.job import Job
+from scripts.pipeline.judge import (
+    AUDIT_FILE,
+    WHEELS_FILE,
+    CellVerdict,
+    judge_cell,
+    recall_audit,
+    recall_wheels,
+    write_verdict,
+)
+from scripts.pipeline.obtain import load, obtain_layout
+from scripts.publish.promote import push_candidate
+from scripts.publish.stamp import name_repository, name_tags, stamp_engine, stamp_registry, withdraw
+from scripts.smoke.gpu import Gpu
+from scripts.smoke.smoke import Evidence, identify, read_evidence, run_smoke
+
+
+def audit_wheels(bench: Bench, job: Job) -> Result:
+    """Audit the wheels as upstream made them: what they lack is known before anything is built of them."""
+    if known := recall_wheels(bench.workspace, job):
+        return known
+    with announce(job.step.name, "audit wheels") as update:
+        audit = _judge_wheels(bench, job, update)
+    report = render_audit(audit, f"wheels of {job.step.name}", job.cell.target)
+    audit_id = identify_wheels(job.step.wheels, job.cell.target, job.rules)
+    write_audit(job.build_folder(bench.workspace) / WHEELS_FILE, audit_id, report)
+    return summarise(report)
+
+
+def audit_image(bench: Bench, job: Job, candidate: Candidate) -> Result:
+    """Audit the whole image by its bytes, and hold it against the wheels that went in, where it was built here.
+
+    Cells of one candidate share its audit: who comes second finds it done.
+    """
+    with bench.workspace.claim(f"audit-{job.step.build_id}"):
+        if known := recall_audit(bench.workspace, job, candidate.digest):
+            return known
+        received = bool(job.options.digest)
+        layout = obtain_layout(bench, job.step, candidate, may_build=not received)
+        with announce(job.step.name, "audit") as update:
+            upstream = None if received else _judge_wheels(bench, job, update)
+            found = judge(
+                read_layout(layout.folder, update, bench.cache.root / "audit" / "layers"),
+                job.cell.target.compute,
+                job.rules,
+            )
+        if upstream:
+            found = replace(found, problems=(*found.problems, *find_losses(upstream, found)))
+        report = render_audit(found, job.step.name, job.cell.target, candidate.digest)
+        audit_id = identify_audit(candidate.digest, job.cell.target, job.rules)
+        write_audit(job.build_folder(bench.workspace) / AUDIT_FILE, audit_id, report)
+        return summarise(report)
+
+
+def push(bench: Bench, job: Job, candidate: Candidate) -> None:
+    """Push an audited candidate by digest, with no tag, so that it can be tested wherever its GPU is."""
+    repository = name_repository(bench.project.site.registry, job.planned.image.name)
+    registry = bench.open_registry()
+    if registry.get_manifest(repository, candidate.digest) is None:
+        layout = obtain_layout(bench, job.step, candidate, may_build=not job.options.digest)
+        with announce(job.step.name, "push"):
+            push_candidate(registry, repository, layout)
+
+
+def smoke(bench: Bench, job: Job, candidate: Candidate) -> tuple[Evidence, bool]:
+    """Smoke-test a candidate on the cell's target; the evidence, and whether an earlier run had it already.
+
+    What could not be decided is asked again. Raises Undecided where the target is not there.
+    """
+    folder = job.cell_folder(bench.workspace)
+    known = read_evidence(folder, identify(job.cell, job.planned.image, job.smoke, candidate.digest), candidate.digest)
+    if known and any(result.outcome is Outcome.ERROR for result in known.results):
+        known = None
+    gpu = _find_gpu(bench, job, candidate) if job.cell.target.has_gpu and not known else None
+    load(bench, job.step, candidate, may_build=not job.options.digest)
+    if known:
+        return known, True
+    with bench.workspace.claim(f"smoke-{job.cell.id}") as work, announce(job.cell.id, "smoke") as update:
+        return (
+            run_smoke(
+                bench.engine, job.cell, job.planned.image, job.smoke, candidate.digest, work, folder, update, gpu
+            ),
+            False,
+        )
+
+
+def rule(bench: Bench, job: Job) -> CellVerdict:
+    """Reduce the evidence to a verdict, record it, and take the cell's tags off a digest that is not accepted."""
+    verdict = judge_cell(bench.workspace, job)
+    write_verdict(bench.workspace, job, verdict)
+    if verdict.digest and verdict.verdict is not Verdict.ACCEPTED:
+        tags = name_tags(job.planned, job.step.build_id)
+        if gone := withdraw(bench.engine, verdict.digest, tags):
+            note(f"{job.cell.id}: no longer accepted, so these tags were withdrawn: {', '.join(gone)}")
+    return verdict
+
+
+def publish(bench: Bench, job: Job, candidate: Candidate, results: Sequence[Result], evidence: Evidence) -> str:
+    """Tag an accepted candidate, in the engine and in the site's registry; returns the moving tag's reference."""
+    tags = name_tags(job.planned, job.step.build_id)
+    reference = stamp_engine(bench.engine, candidate.digest, tags)
+    if not bench.project.site.registry:
+        return reference
+    with announce(job.cell.id, "publish"):
+        layout = obtain_layout(bench, job.step, candidate, may_build=not job.options.digest)
+        return stamp_registry(
+            bench.open_registry(),
+            name_repository(bench.project.site.registry, job.planned.image.name),
+            layout,
+            tags,
+            evidence.with_results(results),
+            job.cell.id,
+            bench.workspace.locks,
+        )
+
+
+def _judge_wheels(bench: Bench, job: Job, update: Update) -> Audit:
+    """Hold the wheels, as upstream made them, against the policy; what was read of each once is kept."""
+    bench.fetch(job.step.name, job.step.files)
+    wheels = [(file.sha256, bench.cache.path(file.sha256)) for file in job.step.wheels]
+    libraries = read_wheels(wheels, bench.cache.root / "audit", update)
+    return judge(libraries, job.cell.target.compute, job.rules)
+
+
+def _find_gpu(bench: Bench, job: Job, candidate: Candidate) -> Gpu:
+    try:
+        return bench.find_gpu(job.cell)
+    except Undecided as error:
+        target = job.cell.target
+        step = f"on a machine with {target.name}, at this commit, with the candidate in a registry or carried there: "
+        step += f"nox -s verify-{target.id} -- {job.cell.id} --digest {candidate.digest} [--from WHERE]"
+        causes = [Problem(f"not decided: {problem.cause}", next_step=step) for problem in error.problems]
+        raise Undecided(causes) from error

@@ -1,0 +1,199 @@
+"""A wheel, with only the GPU code that one target can run."""
+
+from __future__ import annotations
+
+import email
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from scripts.errors import ConfigError, Problem, Undecided
+from scripts.files import canonical_json, format_size, naming_disk_full, sha256_file
+from scripts.gpucode import GpuCodeError, runs_on
+from scripts.slim.elf.library import LibraryReport, Piece, slim_bytes
+from scripts.slim.wheel.bundled import is_bundled
+from scripts.slim.wheel.licence import judge_licence
+from scripts.slim.wheel.names import WheelNames, retag_metadata
+from scripts.slim.wheel.record import hash_pieces, rewrite_record
+from scripts.zips import ZipMember, ZipReader, ZipWriter
+
+VERSION = 1  # of what a slimmed wheel's bytes depend on, beside its source and the target
+EVIDENCE = "hallmark-slim.json"
+_LIBRARY = re.compile(r"\.so(\.[0-9.]+)?$")
+_LICENCE_FILE = re.compile(r"(licen[cs]e|copying|eula)", re.IGNORECASE)
+_MAX_TEXT = 64 << 20  # bytes of a text in a wheel; torch's RECORD has 1.2 MB
+_THREADS = 2  # each holds one unpacked library: 1.04 GB for torch's largest
+
+
+@dataclass(frozen=True)
+class WheelReport:
+    """What became of a wheel. `wheel` is the new one, or None where the source has to be used.
+
+    `reason` then says why; `refusal` is set where it is the licence. `libraries` are those with GPU code, by their
+    place in the wheel. Sizes are of the wheels' files, in bytes.
+    """
+
+    source: Path
+    compute: str
+    before: int
+    wheel: Path | None = None
+    after: int = 0
+    reason: str = ""
+    refusal: Problem | None = None
+    libraries: Mapping[str, LibraryReport] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Slimmed:
+    """What became of a library's bytes (none where they are kept), and its line in RECORD."""
+
+    pieces: list[Piece]
+    report: LibraryReport
+    record: tuple[str, int]
+
+
+def slim_wheel(wheel: Path, folder: Path, compute: str, sha256: str = "") -> WheelReport:
+    """Write a wheel again into `folder` with only what a GPU of compute capability `compute` (`12.0`) can be given.
+
+    The new wheel is a function of the old one's bytes and name and of `compute`. `sha256` is the source's hash where
+    the caller knows it, which saves reading it once. Raises ConfigError for a `compute` that is none, Undecided for a
+    damaged wheel, without memory enough and on a full disk, and OSError.
+    """
+    try:
+        runs_on("120", "sass", compute)
+    except ValueError as error:
+        raise ConfigError(str(error), wheel.name, "choose a target that has a GPU") from error
+    archive = ZipReader(wheel)
+    before = wheel.stat().st_size
+    try:
+        names = WheelNames.parse(wheel.name, archive.members, compute)
+        if refusal := judge_licence(*_read_licence(archive, names)):
+            return WheelReport(wheel, compute, before, reason=refusal.cause, refusal=refusal)
+        if names.info + EVIDENCE in archive.members:
+            return WheelReport(wheel, compute, before, reason="it was slimmed before")
+        return _slim(archive, names, folder, before, sha256)
+    except ValueError as error:
+        raise archive.damaged(str(error)) from error
+
+
+def _read_licence(archive: ZipReader, names: WheelNames) -> tuple[email.message.Message, dict[str, str]]:
+    metadata = email.message_from_bytes(_text(archive, names.info + "METADATA"))
+    listed = {str(name) for name in metadata.get_all("License-File", [])}
+    files = {}
+    for member in archive.members:
+        name = member.removeprefix(names.info)
+        if name != member and (name.removeprefix("licenses/") in listed or _LICENCE_FILE.search(name)):
+            files[name] = _text(archive, member).decode("utf-8", "replace")
+    return metadata, files
+
+
+def _text(archive: ZipReader, name: str) -> bytes:
+    if name not in archive.members:
+        raise ValueError(f"it has no {name}")
+    return bytes(archive.read(archive.members[name], _MAX_TEXT))
+
+
+def _slim(archive: ZipReader, names: WheelNames, folder: Path, before: int, sha256: str) -> WheelReport:
+    libraries = [member for name, member in archive.members.items() if _LIBRARY.search(name)]
+    libraries.sort(key=lambda member: -member.info.file_size)  # the longest first, or it is what all wait for
+    with ThreadPoolExecutor(_THREADS) as pool:
+        results = {member.name: pool.submit(_slim_member, archive, member, names.compute) for member in libraries}
+        source = None if sha256 else pool.submit(sha256_file, archive.path)
+        try:
+            if any(future.result().pieces for future in as_completed(results.values())):
+                wheel = _write(archive, names, folder, results, source or sha256)
+                after, reason = wheel.stat().st_size, ""
+            else:
+                wheel, after, reason = None, 0, "no library has GPU code that it could do without"
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    reports = {name: results[name].result().report for name in archive.members if name in results}
+    found = {name: report for name, report in reports.items() if report.containers}
+    return WheelReport(archive.path, names.compute, before, wheel, after, reason, None, found)
+
+
+def _slim_member(archive: ZipReader, member: ZipMember, compute: str) -> _Slimmed:
+    try:
+        data = archive.read(member)
+        pieces, report = slim_bytes(data, member.name, compute, keep=is_bundled(member.name))
+    except GpuCodeError as error:  # the makers' file is what it is; whoever audits the image will look at it again
+        pieces, report = [], LibraryReport(len(data), len(data), 1, untouched=f"it cannot be read: {error}")
+    except MemoryError as error:
+        cause = f"there is not enough memory to slim `{member.name}` ({format_size(member.info.file_size)})"
+        raise Undecided(cause, archive.path.name, "free some memory, then run the same command again") from error
+    return _Slimmed(pieces, report, hash_pieces(pieces))
+
+
+def _write(
+    archive: ZipReader,
+    names: WheelNames,
+    folder: Path,
+    results: Mapping[str, Future[_Slimmed]],
+    source: str | Future[str],
+) -> Path:
+    """Write the new wheel under a temporary name, then rename it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    destination = folder / names.new_file
+    with naming_disk_full(destination):
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{names.new_file}.")
+        try:
+            with os.fdopen(handle, "wb", 1 << 20) as stream:
+                _write_members(stream, archive, names, results, source)
+                stream.flush()
+                os.fsync(stream.fileno())
+            Path(temporary).chmod(0o644)  # mkstemp makes it private
+            os.replace(temporary, destination)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    return destination
+
+
+def _write_members(
+    stream: BinaryIO,
+    archive: ZipReader,
+    names: WheelNames,
+    results: Mapping[str, Future[_Slimmed]],
+    source: str | Future[str],
+) -> None:
+    """All members in the order of the source; what the slimmer adds, and RECORD, come last."""
+    writer = ZipWriter(stream)
+    changed: dict[str, tuple[str, int]] = {}
+    metadata, record = names.info + "METADATA", names.info + "RECORD"
+    for name, member in archive.members.items():
+        slimmed = results[name].result() if name in results else None
+        if slimmed and slimmed.pieces:
+            writer.store(member, names.rename(name), slimmed.pieces)
+            changed[names.rename(name)] = slimmed.record
+            slimmed.pieces.clear()  # written: the memory is for the next
+        elif name == metadata:
+            body = [retag_metadata(_text(archive, name), names.compute)]
+            writer.store(member, names.rename(name), body)
+            changed[names.rename(name)] = hash_pieces(body)
+        elif name != record and not names.is_signature(name):
+            writer.copy(member, names.rename(name), archive.packed(member))
+    evidence = [_evidence(archive, names, results, source if isinstance(source, str) else source.result())]
+    place = names.rename(names.info + EVIDENCE)
+    changed[place] = hash_pieces(evidence)
+    writer.store(archive.members[metadata], place, evidence)
+    lines = rewrite_record(_text(archive, record).decode(), names, changed)
+    writer.store(archive.members[record], names.rename(record), [lines])
+    writer.finish()
+
+
+def _evidence(archive: ZipReader, names: WheelNames, results: Mapping[str, Future[_Slimmed]], sha256: str) -> bytes:
+    reports = {name: future.result().report for name, future in results.items()}
+    value = {
+        "format": 1,
+        "slimmer": VERSION,
+        "compute": names.compute,
+        "source": {"file": names.file, "sha256": sha256},
+        "libraries": {name: asdict(report) for name, report in reports.items() if report.containers},
+    }
+    return canonical_json(value) + b"\n"

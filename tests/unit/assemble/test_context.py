@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import os
+import stat
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from scripts.assemble.context import describe_context, lay_out, list_context
+from scripts.errors import ConfigError, Undecided
+from scripts.matrix import Image
+from tests.unit.builders import make_image, write
+from tests.unit.debs import make_deb
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Image:
+    folder = tmp_path / "image"
+    write(folder / "Dockerfile", "FROM base\n")
+    write(folder / "context/patches/one.patch", "text")
+    write(folder / "context/setup", "#!/bin/sh\n").chmod(0o755)
+    write(folder / "context/__pycache__/a.pyc", "x")
+    for name in ("image.toml", "smoke.py", "README.md", "lock/wheel-cpu.toml", "notes.txt"):
+        write(folder / name, "not for the build")
+    return make_image(folder)
+
+
+def modes(folder: Path) -> dict[str, int]:
+    return {str(path.relative_to(folder)): stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*")}
+
+
+def test_a_build_sees_its_dockerfile_and_its_context_and_nothing_beside_them(image: Image, tmp_path: Path) -> None:
+    assert list(list_context(image)) == ["Dockerfile", "patches/one.patch", "setup"] == list(describe_context(image))
+    made = lay_out(image, [], tmp_path / "work")
+    expected = {"Dockerfile": 0o644, "patches": 0o755, "patches/one.patch": 0o644, "setup": 0o755}
+    assert modes(made.context) == expected
+    assert list(made.inputs.iterdir()) == []
+
+
+def test_modes_do_not_depend_on_the_umask_or_the_checkouts_own(image: Image, tmp_path: Path) -> None:
+    (image.folder / "Dockerfile").chmod(0o664)
+    found = []
+    for mask in (0o022, 0o077, 0o002):
+        before = os.umask(mask)
+        try:
+            found.append(modes(lay_out(image, [], tmp_path / f"work{mask}").context))
+        finally:
+            os.umask(before)
+    assert found[0] == found[1] == found[2]
+
+
+def test_a_link_in_the_context_is_refused(image: Image) -> None:
+    (image.folder / "context/link").symlink_to("/etc/passwd")
+    with pytest.raises(ConfigError, match="images/serve/context/link: a link in a build's context"):
+        list_context(image)
+
+
+def test_an_image_without_a_dockerfile_is_refused(image: Image) -> None:
+    (image.folder / "Dockerfile").unlink()
+    with pytest.raises(ConfigError, match="there is no Dockerfile"):
+        list_context(image)
+
+
+def test_packages_are_linked_and_become_a_first_root_file_system(image: Image, tmp_path: Path) -> None:
+    package = make_deb(tmp_path / "kept", [("./bin/sh", b"shell")])
+    made = lay_out(image, [("dash_1_amd64.deb", package)], tmp_path / "work")
+    assert (made.inputs / "dash_1_amd64.deb").samefile(package)
+    with tarfile.open(made.context / "stage1.tar") as tar:
+        assert "usr/bin/sh" in tar.getnames()
+
+
+def test_a_full_disk_is_undecided(image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(source: object, destination: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("scripts.assemble.context.shutil.copyfile", fill)
+    with pytest.raises(Undecided, match="the disk is full"):
+        lay_out(image, [], tmp_path / "work")

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import pytest
+
+from scripts.assemble.bytecode import SandboxCompiler
+from scripts.buildkit.builder import EngineBuilder
+from scripts.errors import ConfigError, HallmarkError
+from scripts.pipeline import bench as module
+from scripts.pipeline.bench import open_bench
+from scripts.project import Project
+from tests.unit.builders import lock_bytes
+from tests.unit.pipeline.lab import Lab
+
+
+def test_what_the_cache_holds_is_not_fetched(lab: Lab) -> None:
+    lab.bench.fetch("serve-cpu", lab.step("serve-cpu").files)
+    assert lab.ran == []
+
+
+def test_what_is_not_there_is_fetched_and_its_step_is_named(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(module, "fetch_files", lambda files, site, platform: asked.append([*files]))
+    missing = lock_bytes(b"missing")
+    lab.bench.fetch("serve-cpu", [*lab.step("serve-cpu").files, missing])
+    assert asked == [[*lab.step("serve-cpu").files, missing]] and lab.ran == ["serve-cpu fetch"]
+
+
+def test_a_site_has_its_engine_its_builder_and_one_cache(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def find(project: Project) -> object:
+        return lab.engine
+
+    monkeypatch.setattr(module, "open_engine", find)
+    bench = open_bench(lab.project)
+    assert isinstance(bench.builder, EngineBuilder)
+    assert (bench.builder.engine, bench.builder.name) == (lab.engine, "default")
+    assert bench.cache.root == bench.workshop.cache.root == lab.site.cache
+    lab.run("serve-cpu")
+    assert isinstance(bench.workshop.compiler_on(lab.layout("serve-cpu")), SandboxCompiler)
+
+
+def test_an_engine_that_is_not_there_ends_it(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(project: Project) -> object:
+        raise ConfigError("no engine")
+
+    monkeypatch.setattr(module, "open_engine", fail)
+    with pytest.raises(HallmarkError, match="no engine"):
+        open_bench(lab.project)

@@ -1,0 +1,271 @@
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from scripts.errors import ConfigError, Undecided
+from scripts.slim.elf.library import slim_bytes
+from scripts.slim.wheel.wheel import WheelReport, slim_wheel
+from scripts.zips import ZipMember, ZipReader
+from tests.unit.slim.elf.made import Library, fatbin, ptx, sass
+
+LIBRARY = Library([fatbin(sass("80"), sass("90"), sass("120")), fatbin(sass("90a"), ptx("90"))]).build()
+USED = Library([fatbin(sass("120"))]).build()
+MOMENT = (2024, 1, 2, 3, 4, 6)
+Members = dict[str, bytes]
+
+
+def digest(data: bytes) -> str:
+    return "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
+
+
+def members(version: str = "1.0", licence: str = "License-Expression: MIT") -> Members:
+    info = f"big_kernels-{version}.dist-info"
+    return {
+        "big/__init__.py": b"import big._C\n",
+        "big/_C.abi3.so": LIBRARY,
+        "big/used.so.1": USED,
+        "big/libcublas.so.12": LIBRARY,
+        "big/script.so.txt": b"\x7fELF",
+        f"big_kernels-{version}.data/scripts/big": b"#!python\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.4\nName: big-kernels\nVersion: {version}\n{licence}\n\n"
+        f"Version: {version} is in the text, too\n".encode(),
+        f"{info}/WHEEL": b"Wheel-Version: 1.0\nTag: cp311-cp311-linux_x86_64\n",
+    }
+
+
+def write(folder: Path, body: Members, file: str = "big_kernels-1.0-cp311-cp311-linux_x86_64.whl") -> Path:
+    info = next(name.split("/")[0] for name in body if ".dist-info/" in name)
+    if f"{info}/RECORD" not in body:
+        rows = [(name, digest(data), str(len(data))) for name, data in body.items() if "RECORD." not in name]
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([*rows, (f"{info}/RECORD", "", "")])
+        body = {**body, f"{info}/RECORD": text.getvalue().encode()}
+    path = folder / file
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made:
+        for name, data in body.items():
+            member = zipfile.ZipInfo(name, MOMENT)
+            member.compress_type = zipfile.ZIP_DEFLATED
+            member.external_attr = (0o100755 if name.endswith(("so", "scripts/big")) else 0o100644) << 16
+            made.writestr(member, data)
+    return path
+
+
+def slim(tmp_path: Path, body: Members | None = None, compute: str = "12.0") -> tuple[WheelReport, Members]:
+    report = slim_wheel(write(tmp_path, body or members()), tmp_path / "out", compute)
+    assert report.wheel
+    with zipfile.ZipFile(report.wheel) as made:
+        assert made.testzip() is None
+        return report, {name: made.read(name) for name in made.namelist()}
+
+
+def check_record(found: Members) -> None:
+    [record] = [name for name in found if name.endswith(".dist-info/RECORD")]
+    rows = list(csv.reader(io.StringIO(found[record].decode())))
+    assert [row[0] for row in rows if row[0] == record] == [record]
+    assert sorted(row[0] for row in rows) == sorted(found)
+    for name, claimed, size in rows:
+        assert (claimed, size) == (("", "") if name == record else (digest(found[name]), str(len(found[name]))))
+
+
+def test_a_slimmed_wheel_is_a_wheel_of_another_version(tmp_path: Path) -> None:
+    report, found = slim(tmp_path)
+    assert report.wheel == tmp_path / "out/big_kernels-1.0+sm120-cp311-cp311-linux_x86_64.whl"
+    info = "big_kernels-1.0+sm120.dist-info"
+    assert list(found) == [
+        "big/__init__.py",
+        "big/_C.abi3.so",
+        "big/used.so.1",
+        "big/libcublas.so.12",
+        "big/script.so.txt",
+        "big_kernels-1.0+sm120.data/scripts/big",
+        f"{info}/METADATA",
+        f"{info}/WHEEL",
+        f"{info}/hallmark-slim.json",
+        f"{info}/RECORD",
+    ]
+    head, _, text = found[f"{info}/METADATA"].partition(b"\n\n")
+    assert b"\nVersion: 1.0+sm120\n" in head
+    assert text == b"Version: 1.0 is in the text, too\n"
+    check_record(found)
+    assert found["big/_C.abi3.so"] == b"".join(slim_bytes(LIBRARY, "x", "12.0")[0])
+    assert (found["big/used.so.1"], found["big/libcublas.so.12"]) == (USED, LIBRARY)
+    assert report.before == (tmp_path / "big_kernels-1.0-cp311-cp311-linux_x86_64.whl").stat().st_size
+    assert report.after == report.wheel.stat().st_size
+
+
+def test_the_wheel_says_what_was_done_to_it(tmp_path: Path) -> None:
+    report, found = slim(tmp_path)
+    evidence = json.loads(found["big_kernels-1.0+sm120.dist-info/hallmark-slim.json"])
+    source = tmp_path / "big_kernels-1.0-cp311-cp311-linux_x86_64.whl"
+    libraries = evidence.pop("libraries")
+    assert evidence == {
+        "format": 1,
+        "slimmer": 1,
+        "compute": "12.0",
+        "source": {"file": source.name, "sha256": hashlib.sha256(source.read_bytes()).hexdigest()},
+    }
+    assert list(report.libraries) == ["big/_C.abi3.so", "big/used.so.1", "big/libcublas.so.12"]
+    assert libraries["big/_C.abi3.so"] == {
+        "before": len(LIBRARY),
+        "after": len(found["big/_C.abi3.so"]),
+        "containers": 2,
+        "entries": 5,
+        "removed": 3,
+        "untouched": "",
+    }
+    assert libraries["big/libcublas.so.12"]["untouched"] == "it is a library of NVIDIA's, which may not be modified"
+    assert libraries["big/used.so.1"]["untouched"] == "it has nothing that the target cannot use"
+
+
+def test_members_keep_their_bytes_times_and_modes(tmp_path: Path) -> None:
+    report, _ = slim(tmp_path)
+    assert report.wheel
+    with zipfile.ZipFile(report.source) as old, zipfile.ZipFile(report.wheel) as new:
+        infos = {info.filename: info for info in new.infolist()}
+        before = old.getinfo("big/__init__.py")
+        assert infos["big/__init__.py"].compress_size == before.compress_size
+        assert {info.date_time for info in infos.values()} == {MOMENT}
+        assert infos["big/_C.abi3.so"].external_attr >> 16 == 0o100755
+        assert infos["big_kernels-1.0+sm120.data/scripts/big"].external_attr >> 16 == 0o100755
+        assert infos["big/_C.abi3.so"].compress_type == zipfile.ZIP_STORED
+        assert infos["big/libcublas.so.12"].compress_type == zipfile.ZIP_DEFLATED
+
+
+def test_the_same_wheel_comes_out_each_time(tmp_path: Path) -> None:
+    first, _ = slim(tmp_path)
+    assert first.wheel
+    data = first.wheel.read_bytes()
+    sha256 = hashlib.sha256(first.source.read_bytes()).hexdigest()
+    second = slim_wheel(first.source, tmp_path / "other", "12.0", sha256)
+    assert second.wheel
+    assert second.wheel.read_bytes() == data
+    assert second.wheel.stat().st_mode & 0o777 == 0o644
+
+
+def test_targets_differ(tmp_path: Path) -> None:
+    report, found = slim(tmp_path, compute="9.0")
+    assert report.wheel
+    assert report.wheel.name == "big_kernels-1.0+sm90-cp311-cp311-linux_x86_64.whl"
+    assert found["big/_C.abi3.so"] == b"".join(slim_bytes(LIBRARY, "x", "9.0")[0])
+
+
+def test_a_local_version_and_a_build_number_stay(tmp_path: Path) -> None:
+    wheel = write(tmp_path, members("1.0+cu130"), "big_kernels-1.0+cu130-3-cp311-cp311-linux_x86_64.whl")
+    report = slim_wheel(wheel, tmp_path, "12.0")
+    assert report.wheel
+    assert report.wheel.name == "big_kernels-1.0+cu130.sm120-3-cp311-cp311-linux_x86_64.whl"
+    with zipfile.ZipFile(report.wheel) as made:
+        check_record({name: made.read(name) for name in made.namelist()})
+        assert b"Version: 1.0+cu130.sm120\n" in made.read("big_kernels-1.0+cu130.sm120.dist-info/METADATA")
+
+
+def test_signatures_of_the_old_record_go(tmp_path: Path) -> None:
+    body = members()
+    body |= {f"big_kernels-1.0.dist-info/{name}": b"signed" for name in ("RECORD.jws", "RECORD.p7s")}
+    _, found = slim(tmp_path, body)
+    assert not [name for name in found if "RECORD." in name]
+    check_record(found)
+
+
+def test_a_broken_library_is_passed_on_with_the_reason(tmp_path: Path) -> None:
+    report, found = slim(tmp_path, {**members(), "big/cut.so": LIBRARY[:-100]})
+    assert found["big/cut.so"] == LIBRARY[:-100]
+    assert report.libraries["big/cut.so"].untouched.startswith("it cannot be read: big/cut.so at byte 0x")
+
+
+# --- where the source stays
+
+
+def unslimmed(tmp_path: Path, body: Members) -> WheelReport:
+    report = slim_wheel(write(tmp_path, body), tmp_path / "out", "12.0")
+    assert (report.wheel, report.after) == (None, 0)
+    assert not (tmp_path / "out").exists()
+    return report
+
+
+def test_nothing_to_remove_writes_nothing(tmp_path: Path) -> None:
+    body = members()
+    del body["big/_C.abi3.so"]
+    report = unslimmed(tmp_path, body)
+    assert report.reason == "no library has GPU code that it could do without"
+    assert set(report.libraries) == {"big/used.so.1", "big/libcublas.so.12"}
+    assert report.refusal is None
+
+
+def test_a_licence_that_forbids_it_is_a_refusal(tmp_path: Path) -> None:
+    report = unslimmed(tmp_path, members(licence="License: NVIDIA Proprietary Software"))
+    assert report.refusal
+    assert "`License: NVIDIA Proprietary Software`" in report.refusal.cause
+    assert report.refusal.place == "big-kernels 1.0"
+    assert report.refusal.next_step
+    assert report.reason == report.refusal.cause
+
+
+@pytest.mark.parametrize("name", ["License.txt", "licenses/LICENSE", "licenses/third/EULA.md", "terms"])
+def test_licence_files_count(tmp_path: Path, name: str) -> None:
+    text = b"End User License Agreement\n\nThe Software License Agreement governs the use of NVIDIA software.\n"
+    body = {**members(licence="License-File: terms"), f"big_kernels-1.0.dist-info/{name}": text}
+    report = unslimmed(tmp_path, body)
+    assert report.refusal
+    assert f"`{name}` is an agreement with NVIDIA" in report.refusal.cause
+
+
+def test_a_slimmed_wheel_is_not_slimmed_again(tmp_path: Path) -> None:
+    first, _ = slim(tmp_path)
+    assert first.wheel
+    again = slim_wheel(first.wheel, tmp_path / "again", "9.0")
+    assert (again.wheel, again.reason) == (None, "it was slimmed before")
+
+
+# --- what is no wheel
+
+
+def refusal(tmp_path: Path, body: Members, file: str = "big_kernels-1.0-cp311-cp311-linux_x86_64.whl") -> str:
+    with pytest.raises(Undecided) as caught:
+        slim_wheel(write(tmp_path, body, file), tmp_path / "out", "12.0")
+    assert not list((tmp_path / "out").glob("*")), "something half-written is left"
+    return str(caught.value)
+
+
+def test_what_is_no_sound_wheel_is_refused(tmp_path: Path) -> None:
+    info = "big_kernels-1.0.dist-info"
+    body = members()
+    assert "Invalid wheel filename" in refusal(tmp_path, body, "big.whl")
+    assert "not one .dist-info" in refusal(tmp_path, {**body, "other-1.dist-info/METADATA": b""})
+    assert f"it has no {info}/METADATA" in refusal(
+        tmp_path, {name: data for name, data in body.items() if "METADATA" not in name}
+    )
+    record = f"{info}/RECORD"
+    assert "RECORD is not a table of three columns" in refusal(tmp_path, {**body, record: b"a,b\n"})
+    assert "not a sound wheel" in refusal(tmp_path, {**body, record: b"\xff\xff"})
+    assert "METADATA has not one version" in refusal(
+        tmp_path, {**body, f"{info}/METADATA": b"Name: big-kernels\nLicense: MIT\n\n"}
+    )
+
+
+def test_too_little_memory_is_undecided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(self: ZipReader, member: ZipMember, limit: int = 1 << 30) -> bytes | bytearray:
+        if member.name.endswith(".so"):
+            raise MemoryError
+        return whole(self, member, limit)
+
+    whole = ZipReader.read
+    monkeypatch.setattr(ZipReader, "read", read)
+    message = refusal(tmp_path, members())
+    assert (
+        "big_kernels-1.0-cp311-cp311-linux_x86_64.whl: there is not enough memory to slim `big/_C.abi3.so`" in message
+    )
+    assert "next: free some memory" in message
+
+
+def test_no_gpu_is_a_mistake_of_the_user(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not a compute capability"):
+        slim_wheel(write(tmp_path, members()), tmp_path, "")

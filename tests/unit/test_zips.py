@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import io
+import struct
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scripts import zips as module
+from scripts.errors import Undecided
+from scripts.zips import ZipReader, ZipWriter
+
+MOMENT = (2025, 3, 4, 5, 6, 8)
+
+
+def make(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED, mode: int = 0o100644) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", method) as made:
+        for name, body in members.items():
+            info = zipfile.ZipInfo(name, MOMENT)
+            info.compress_type, info.external_attr = method, mode << 16
+            made.writestr(info, body)
+    return stream.getvalue()
+
+
+def test_a_wheel_that_lies_under_another_name_is_called_by_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "0123abcd"
+    path.write_bytes(make({"../x": b""}))
+    with pytest.raises(Undecided, match=r"^x-1\.0-py3-none-any\.whl: not a sound wheel"):
+        ZipReader(path, "x-1.0-py3-none-any.whl")
+
+
+def opened(tmp_path: Path, data: bytes) -> ZipReader:
+    path = tmp_path / "x.whl"
+    path.write_bytes(data)
+    return ZipReader(path)
+
+
+def refusal(tmp_path: Path, data: bytes) -> str:
+    with pytest.raises(Undecided) as caught:
+        found = opened(tmp_path, data)
+        for member in found.members.values():
+            found.read(member)
+    return str(caught.value)
+
+
+MEMBERS = {"a/b.txt": b"text " * 999, "empty": b"", "a/é.txt": b"x"}
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_members_are_read_and_passed_on_as_they_are(tmp_path: Path, method: int) -> None:
+    found = opened(tmp_path, make(MEMBERS, method, 0o100755))
+    assert {name: bytes(found.read(member)) for name, member in found.members.items()} == MEMBERS
+    stream = io.BytesIO()
+    writer = ZipWriter(stream)
+    for name, member in found.members.items():
+        writer.copy(member, name, found.packed(member))
+    writer.store(found.members["empty"], "new", [b"pieces ", b"of it"])
+    writer.finish()
+    with zipfile.ZipFile(stream) as made:
+        assert made.testzip() is None
+        assert made.namelist() == [*MEMBERS, "new"]
+        assert {name: made.read(name) for name in MEMBERS} == MEMBERS
+        assert made.read("new") == b"pieces of it"
+        infos = made.infolist()
+    assert [info.compress_type for info in infos] == [method] * 3 + [zipfile.ZIP_STORED]
+    assert {info.external_attr >> 16 for info in infos} == {0o100755}
+    assert {info.date_time for info in infos} == {MOMENT}
+
+
+def test_what_a_stream_wrote_without_knowing_sizes_gets_them(tmp_path: Path) -> None:
+    class Pipe(io.RawIOBase):  # cannot seek, so that zipfile puts the sizes behind the data
+        def __init__(self) -> None:
+            self.data = b""
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: bytes) -> int:  # type: ignore[override]
+            self.data += bytes(data)
+            return len(data)
+
+    pipe = Pipe()
+    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("x", b"y" * 99)
+    found = opened(tmp_path, pipe.data)
+    assert found.members["x"].info.flag_bits & 8
+    stream = io.BytesIO()
+    writer = ZipWriter(stream)
+    writer.copy(found.members["x"], "x", found.packed(found.members["x"]))
+    writer.finish()
+    with zipfile.ZipFile(stream) as again:
+        assert again.read("x") == b"y" * 99
+        assert not again.infolist()[0].flag_bits & 8
+
+
+def test_what_is_too_large_for_old_zips_is_written_the_new_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_FULL_32", 50)
+    monkeypatch.setattr(module, "_FULL_16", 3)
+    found = opened(tmp_path, make(MEMBERS, zipfile.ZIP_STORED))
+    stream = io.BytesIO()
+    writer = ZipWriter(stream)
+    for name, member in found.members.items():
+        writer.copy(member, name, found.packed(member))
+    writer.finish()
+    data = stream.getvalue()
+    assert b"PK\x06\x06" in data and b"PK\x06\x07" in data
+    # A reader believes the wide fields only where the narrow ones are full, so make them that.
+    full = data.replace(struct.pack("<I", 50), struct.pack("<I", 0xFFFFFFFF))
+    end = full.rindex(b"PK\x05\x06")
+    full = full[: end + 8] + b"\xff" * 12 + full[end + 20 :]
+    with zipfile.ZipFile(io.BytesIO(full)) as made:
+        assert {name: made.read(name) for name in MEMBERS} == MEMBERS
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../x", "a/../../x", "a\\b", "."])
+def test_no_member_leaves_the_archive(tmp_path: Path, name: str) -> None:
+    assert "is not a path inside it" in refusal(tmp_path, make({name: b"x"}))
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_no_name_is_there_twice(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as made:
+        made.writestr("x", b"1")
+        made.writestr("x", b"2")
+    assert "has `x` twice" in refusal(tmp_path, stream.getvalue())
+
+
+def test_other_ways_of_packing_are_refused(tmp_path: Path) -> None:
+    assert "packed in a way that wheels are not" in refusal(tmp_path, make({"x": b"x"}, zipfile.ZIP_BZIP2))
+    data = bytearray(make({"x": b"x"}))
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    assert "packed in a way that wheels are not" in refusal(tmp_path, bytes(data))
+
+
+@pytest.mark.parametrize("data", [b"", b"PK", b"no zip at all", make({"x": b"x"})[:-30]])
+def test_no_archive_is_refused(tmp_path: Path, data: bytes) -> None:
+    message = refusal(tmp_path, data)
+    assert "x.whl: not a sound wheel" in message
+    assert "next: fetch it again" in message
+
+
+def central(data: bytes, offset: int, value: int) -> bytes:
+    """With another number of 32 bits in the directory's only header."""
+    at = data.index(b"PK\x01\x02") + offset
+    return data[:at] + struct.pack("<I", value) + data[at + 4 :]
+
+
+BODY = make({"x": bytes(range(256)) * 9})
+
+
+@pytest.mark.parametrize(
+    ("data", "cause"),
+    [
+        (central(BODY, 16, 1), "`x` is not what its checksum says"),
+        (central(BODY, 20, 1 << 30), "lists more than it has"),
+        (central(BODY, 24, 1 << 31), "`x` claims to have 2147483648 bytes"),
+        (central(BODY, 24, 2305), "`x` is not what its checksum says"),
+        (central(BODY, 24, 2303), "`x` cannot be unpacked"),
+        (central(BODY, 42, 1 << 30), "`x` lies past its end"),
+        (BODY[:-6] + struct.pack("<I", 1 << 16) + BODY[-2:], "`x` lies past its end"),
+        (central(BODY, 42, 1), "`x` is not where the directory says"),
+        (BODY[:40] + b"\xff" * 20 + BODY[60:], "`x` cannot be unpacked"),
+    ],
+)
+def test_the_directory_is_not_believed(tmp_path: Path, data: bytes, cause: str) -> None:
+    before = time.perf_counter()
+    assert cause in refusal(tmp_path, data)
+    assert time.perf_counter() - before < 1
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_a_changed_archive_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, draw: st.DataObject) -> None:
+    data = bytearray(make(MEMBERS))
+    for _ in range(draw.draw(st.integers(1, 3))):
+        data[draw.draw(st.integers(0, len(data) - 1))] = draw.draw(st.integers(0, 255))
+    data = data[: draw.draw(st.sampled_from((len(data), len(data) // 2, len(data) - 1)))]
+    try:
+        found = opened(tmp_path_factory.getbasetemp(), bytes(data))
+        for member in found.members.values():
+            found.read(member)
+    except Undecided:
+        pass
