@@ -100,4 +100,4 @@ def test_ctrl_c_during_byte_code_leaves_no_container_and_no_work(
     assert process.returncode == ExitCode.INTERRUPTED, errors
     assert "interrupted" in errors and "Traceback" not in errors
     assert engine.client.containers.list(all=True, filters={"label": "io.hallmark.bytecode"}) == []
-    assert list(root.glob(".hallmark/work/*")) == []
+    assert list((root / ".hallmark" / "work").glob("*")) == []

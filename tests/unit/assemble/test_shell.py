@@ -43,7 +43,7 @@ def test_a_dockerfile_is_given_its_labels_arguments_and_packages(step: Step, tmp
         "a=b",
         f"io.hallmark.build-id={'1' * 64}",
         "org.opencontainers.image.created=2023-11-14T22:13:20Z",
-        f"inputs={tmp_path}/work/inputs",
+        f"inputs={tmp_path / 'work' / 'inputs'}",
     ):
         assert word in command
     assert shell_arguments(step) == {"SOURCE_DATE_EPOCH": str(EPOCH)}
