@@ -20,7 +20,7 @@ from typing import IO, cast
 
 from scripts.console import Update
 from scripts.errors import Undecided
-from scripts.files import CHUNK, format_size, naming_disk_full
+from scripts.files import CHUNK, format_size, naming_disk_full, open_atomic
 from scripts.oci.blobs import read_json_blob
 from scripts.oci.descriptor import LARGEST_JSON, Descriptor, unreadable
 from scripts.oci.image import check_config, find_manifest
@@ -37,19 +37,8 @@ def write_archive(layout: Layout, destination: Path) -> None:
 
     Raises Undecided on a full disk, and where a blob turns out to be damaged.
     """
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    with naming_disk_full(destination):
-        handle, temporary = tempfile.mkstemp(dir=destination.parent, prefix=f".{destination.name}.")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                pack_layout(layout, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(temporary).chmod(0o644)
-            os.replace(temporary, destination)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+    with open_atomic(destination) as stream:
+        pack_layout(layout, stream)
 
 
 def pack_layout(layout: Layout, stream: IO[bytes], name: str = "") -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from scripts.files import naming_disk_full
+from scripts.files import open_atomic
 from scripts.gpucode import Container, parse_gpu_code
 from scripts.gpucode.elf import Buffer
 from scripts.gpucode.fatbin import LINKED
@@ -61,18 +61,9 @@ def slim_library(source: Path, destination: Path, compute: str) -> LibraryReport
     """
     data = source.read_bytes()
     pieces, report = slim_bytes(data, os.fspath(source), compute)
-    with naming_disk_full(destination):
-        temporary = destination.with_name(f".{destination.name}.part")
-        try:
-            with temporary.open("wb") as stream:
-                stream.writelines(pieces or [data])
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.chmod(source.stat().st_mode & 0o777)
-            os.replace(temporary, destination)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+    with open_atomic(destination) as stream:
+        stream.writelines(pieces or [data])
+    destination.chmod(source.stat().st_mode & 0o777)
     return report
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import email
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
@@ -13,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from scripts.errors import ConfigError, Problem, Undecided
-from scripts.files import canonical_json, format_size, naming_disk_full, sha256_file
+from scripts.files import canonical_json, format_size, open_atomic, sha256_file
 from scripts.gpucode import GpuCodeError, runs_on
 from scripts.slim.elf.library import LibraryReport, Piece, slim_bytes
 from scripts.slim.wheel.bundled import is_bundled
@@ -137,21 +135,10 @@ def _write(
     results: Mapping[str, Future[_Slimmed]],
     source: str | Future[str],
 ) -> Path:
-    """Write the new wheel under a temporary name, then rename it."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write the new wheel; it has its name only once it is complete."""
     destination = folder / names.new_file
-    with naming_disk_full(destination):
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{names.new_file}.")
-        try:
-            with os.fdopen(handle, "wb", 1 << 20) as stream:
-                _write_members(stream, archive, names, results, source)
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(temporary).chmod(0o644)  # mkstemp makes it private
-            os.replace(temporary, destination)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+    with open_atomic(destination) as stream:
+        _write_members(stream, archive, names, results, source)
     return destination
 
 
