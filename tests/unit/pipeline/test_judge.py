@@ -9,6 +9,7 @@ import pytest
 from scripts.errors import ExitCode
 from scripts.model import Outcome, Verdict
 from scripts.pipeline import CellVerdict, Stage, read_verdicts
+from scripts.pipeline.judge import required_checks
 from scripts.plan import Selection, make_plan
 from tests.unit.builders import edit
 from tests.unit.pipeline.lab import Lab, crashing
@@ -77,6 +78,12 @@ def test_a_smoke_script_cannot_speak_for_the_audit(lab: Lab) -> None:
     path.write_text(json.dumps(evidence | {"results": [claimed, *evidence["results"]]}))
     (lab.folder(GPU) / "audit.json").unlink()
     assert lab.verdict(GPU).verdict is Verdict.INCONCLUSIVE
+
+
+def test_the_audit_is_required_by_name_where_there_is_a_gpu(lab: Lab) -> None:
+    [gpu], [cpu] = lab.jobs(GPU), lab.jobs(CPU)
+    assert required_checks(gpu) == ("audit", *gpu.smoke.checks)
+    assert required_checks(cpu) == cpu.smoke.checks
 
 
 @pytest.mark.parametrize("cell", [CPU, GPU])
