@@ -44,6 +44,12 @@ def test_each_image_is_really_built_twice(lab: Lab) -> None:
     assert lab.builder.pruned >= 3
 
 
+def test_a_child_is_built_on_its_rebuilt_parent(lab: Lab, tmp_path: Path) -> None:
+    again(lab)
+    [parent] = [argument for argument in lab.builder.ran[3] if argument.startswith("base=")]
+    assert parent.startswith(f"base=oci-layout://{tmp_path / 'elsewhere'}/")
+
+
 def test_a_shell_that_comes_out_otherwise_is_different(lab: Lab) -> None:
     """BuildKit's cache would hide it."""
     moods = count()

@@ -299,3 +299,14 @@ def test_an_interruption_ends_what_runs_beside_it(lab: Lab) -> None:
     with pytest.raises(KeyboardInterrupt):
         lab.run(CPU, OTHER, jobs=2)
     assert lab.ended == 1 and lab.tags == set()
+
+
+def test_after_a_failed_audit_nothing_is_tested(lab: Lab) -> None:
+    lab.run(GPU)
+    path = lab.folder(GPU) / "audit.json"
+    problems = [{"place": "x", "cause": "y", "next_step": ""}]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"passed": False, "problems": problems}))
+    (lab.folder(GPU) / GPU / "smoke.json").unlink()
+    row = lab.run(GPU)[GPU]
+    assert row.verdict is Verdict.REJECTED and row.exit_code is ExitCode.REJECTED
+    assert f"{GPU} smoke" not in lab.ran and not lab.tags

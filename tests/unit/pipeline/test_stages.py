@@ -175,3 +175,13 @@ def test_remembered_evidence_is_complete_too(lab: Lab) -> None:
     lab.run(GPU)
     [found] = [json.loads(blob) for blob in lab.registry.blobs.values() if b"in-toto" in blob]
     assert found["predicate"]["passedTests"] == ["audit", "load", "serve", "container"]
+
+
+def test_what_could_not_be_decided_is_asked_again(lab: Lab) -> None:
+    lab.run(CPU)
+    path = lab.folder(CPU) / CPU / "smoke.json"
+    evidence = json.loads(path.read_text())
+    evidence["results"][0]["outcome"] = "error"
+    path.write_text(json.dumps(evidence))
+    row = lab.run(CPU)[CPU]
+    assert f"{CPU} smoke" in lab.ran and row.verdict is Verdict.ACCEPTED
