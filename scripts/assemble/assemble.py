@@ -85,9 +85,8 @@ class Workshop:
     def _check_disk(self, step: Step, work: Path) -> None:
         """Raise Undecided before anything starts where the disk could not hold what comes of it."""
         shell = 3 * _DEB_RATIO * sum(file.size for file in step.packages)
-        needed = {self.builder.disk: shell, work: shell, self.cache.root: 0}
-        needed[self.cache.root] += round(_LAYER_RATIO * sum(file.size for file in step.wheels))
-        for place, size in needed.items():
+        layers = round(_LAYER_RATIO * sum(file.size for file in step.wheels))
+        for place, size in ((self.builder.disk, shell), (work, shell), (self.cache.root, layers)):
             if free_bytes(place) < 2 * size:  # what earlier builds left behind is of little use to this one
                 self.builder.prune()
             if (free := free_bytes(place)) < size:

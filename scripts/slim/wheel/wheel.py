@@ -104,7 +104,9 @@ def _slim(archive: ZipReader, names: WheelNames, folder: Path, before: int, sha2
         source = None if sha256 else pool.submit(sha256_file, archive.path)
         try:
             if any(future.result().pieces for future in as_completed(results.values())):
-                wheel = _write(archive, names, folder, results, source or sha256)
+                wheel = folder / names.new_file
+                with open_atomic(wheel) as stream:
+                    _write_members(stream, archive, names, results, source or sha256)
                 after, reason = wheel.stat().st_size, ""
             else:
                 wheel, after, reason = None, 0, "no library has GPU code that it could do without"
@@ -126,20 +128,6 @@ def _slim_member(archive: ZipReader, member: ZipMember, compute: str) -> _Slimme
         cause = f"there is not enough memory to slim `{member.name}` ({format_size(member.info.file_size)})"
         raise Undecided(cause, archive.path.name, "free some memory, then run the same command again") from error
     return _Slimmed(pieces, report, hash_pieces(pieces))
-
-
-def _write(
-    archive: ZipReader,
-    names: WheelNames,
-    folder: Path,
-    results: Mapping[str, Future[_Slimmed]],
-    source: str | Future[str],
-) -> Path:
-    """Write the new wheel; it has its name only once it is complete."""
-    destination = folder / names.new_file
-    with open_atomic(destination) as stream:
-        _write_members(stream, archive, names, results, source)
-    return destination
 
 
 def _write_members(

@@ -6,32 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from scripts.errors import ConfigError
 from scripts.matrix import AuditRule, Omission, Scope, load_matrix
 from scripts.model import Coverage
-from tests.unit.builders import REPOSITORY_ROOT, edit, write_project
+from tests.unit.builders import REPOSITORY_ROOT, edit
+from tests.unit.matrix.serve import SERVE_TOML, append, problems_of
 
-SERVE_TOML = "images/serve/image.toml"
 NATIVE = '[[audit]]\naccept = "native"\nlibraries = ["a.so", "b/*.so"]\n'
 MISSING = '[[audit]]\naccept = "missing"\nlibraries = ["c.so"]\nreason = "not called"\n'
 OMIT = '[[omit]]\ndistributions = ["big-thing"]\nreason = "not needed"\n'
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return write_project(tmp_path)
-
-
-def append(root: Path, text: str) -> Path:
-    with (root / SERVE_TOML).open("a") as stream:
-        stream.write(text)
-    return root
-
-
-def problems_of(root: Path) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
-        load_matrix(root)
-    return [" ".join(str(problem).split()) for problem in caught.value.problems]
 
 
 # --- what was written is what is read

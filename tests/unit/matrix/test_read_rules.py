@@ -6,32 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from scripts.errors import ConfigError
 from scripts.matrix import Link, OtherCuda, Overlap, Scope, load_matrix
-from tests.unit.builders import REPOSITORY_ROOT, write_project
+from tests.unit.builders import REPOSITORY_ROOT
+from tests.unit.matrix.serve import SERVE_TOML, append, problems_of
 
-SERVE_TOML = "images/serve/image.toml"
 OVERLAP = '[[overlap]]\npath = "a/*.py"\nkeep = "big-thing"\nreason = "both are alike"\n'
 OTHER = '[[other-cuda]]\ndistributions = ["thing-cu12"]\nreason = "it is not called"\n'
 LINK = '[[link]]\npath = "/usr/local/cuda"\ntarget = "/opt/venv/lib/cu13"\nreason = "nvcc"\n'
 PATTERN = '[[link]]\npath = "/opt/venv/lib/{name}.so"\ntarget = "{name}.so.*"\nreason = "linkers"\n'
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return write_project(tmp_path)
-
-
-def append(root: Path, text: str) -> Path:
-    with (root / SERVE_TOML).open("a") as stream:
-        stream.write(text)
-    return root
-
-
-def problems_of(root: Path) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
-        load_matrix(root)
-    return [" ".join(str(problem).split()) for problem in caught.value.problems]
 
 
 def test_what_was_written_is_what_is_read(root: Path) -> None:

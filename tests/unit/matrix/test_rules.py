@@ -8,23 +8,12 @@ import pytest
 
 from scripts.matrix import Matrix, load_matrix, make_cells, select_rules
 from scripts.model import Cell
-from tests.unit.builders import edit, write_project
+from tests.unit.builders import edit
+from tests.unit.matrix.serve import append
 
-SERVE_TOML = "images/serve/image.toml"
 NATIVE = '[[audit]]\naccept = "native"\nlibraries = ["a.so", "b/*.so"]\n'
 MISSING = '[[audit]]\naccept = "missing"\nlibraries = ["c.so"]\nreason = "not called"\n'
 OMIT = '[[omit]]\ndistributions = ["big-thing"]\nreason = "not needed"\n'
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return write_project(tmp_path)
-
-
-def append(root: Path, text: str) -> Path:
-    with (root / SERVE_TOML).open("a") as stream:
-        stream.write(text)
-    return root
 
 
 def cells_of(matrix: Matrix) -> dict[str, Cell]:
