@@ -87,8 +87,10 @@ def lint(session: nox.Session) -> None:
     for script in sorted(ROOT.glob("images/*/smoke.py")):  # one by one: each is a program of the same name
         tool(session, "mypy", str(script))
     programs = Path(sys.executable).parent
-    run(session, str(programs / "shellcheck"), ".ci/run", "tests/benchmarks/onelayer/install-wheels")
-    run(session, str(programs / "hadolint"), *sorted(map(str, ROOT.glob("images/*/Dockerfile"))))
+    shell = [".ci/run", "tests/benchmarks/onelayer/install-wheels", "images/toolkit/compile/compile"]
+    run(session, str(programs / "shellcheck"), *shell, *sorted(map(str, ROOT.glob("images/*/components/*/build"))))
+    dockerfiles = [*ROOT.glob("images/*/Dockerfile"), ROOT / "images/toolkit/compile/Dockerfile"]
+    run(session, str(programs / "hadolint"), *sorted(map(str, dockerfiles)))
     workflows = sorted(map(str, ROOT.glob(".github/workflows/*.yml")))
     run(session, str(programs / "check-jsonschema"), "--builtin-schema", "vendor.github-workflows", *workflows)
     run(session, str(programs / "zizmor"), "--offline", "--quiet", *workflows)
@@ -105,6 +107,12 @@ def tests(session: nox.Session) -> None:
 def integration(session: nox.Session) -> None:
     """Integration tests: a real engine, real containers and a real registry (minutes)"""
     tool(session, "pytest", "tests/integration", *session.posargs)
+
+
+@nox.session
+def heavy(session: nox.Session) -> None:
+    """Heavy tests: two engines as builders, and a CUDA 12 toolkit of stand-ins for NVIDIA's archives (half an hour)"""
+    tool(session, "pytest", "tests/heavy", *session.posargs)
 
 
 @nox.session

@@ -22,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the process's exit code (see `ExitCode`). Only a bug shows a traceback."""
     options = make_parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
+    if builder := getattr(options, "builder", ""):
+        os.environ["HALLMARK_BUILDER"] = builder  # where `Site` reads it, and checks it
     try:
         return int(options.run(options.project.resolve(), options))
     except HallmarkError as error:
@@ -52,6 +54,7 @@ def make_parser() -> argparse.ArgumentParser:
     form.add_argument("--json", action="store_true", help="for CI: an object whose `include` is a job matrix")
     form.add_argument("--bake", action="store_true", help="a docker-bake file (JSON) of the cells that are ready")
     lock = add("lock", verbs.lock, "resolve every input anew and write the lock files")
+    lock.add_argument("images", nargs="*", metavar="IMAGE", help="only this image's inputs (default: all)")
     lock.add_argument(
         "--check", action="store_true", help="only tell whether the locks fit the matrix; needs no network"
     )
@@ -100,6 +103,9 @@ def make_parser() -> argparse.ArgumentParser:
         verb.add_argument("--no-slim", action="store_true", help="leave the GPU code of other targets in the wheels")
     for verb in (build, smoke, publish):
         verb.add_argument("--keep-going", action="store_true", help="begin further cells after one has failed")
+        verb.add_argument(
+            "--builder", default="", metavar="NAME,…", help="buildx builders: as HALLMARK_BUILDER, which see"
+        )
         verb.add_argument("--jobs", type=int, default=DEFAULT_JOBS, help="cells at a time (default: %(default)s)")
     engine = add("engine", verbs.engine, "start, stop or show the Docker Engine that is used")
     engine.add_argument("action", choices=["up", "down", "status"])

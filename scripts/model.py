@@ -88,6 +88,8 @@ class Cell:
 class LockedFile:
     """One input, named by its bytes. `url` is set for upstream sources alone: an index is the site's business.
 
+    `kind` is `wheel`, `deb`, `sdist` or `archive`; `size` is in bytes, 0 where nobody has said.
+
     `path` is the place under a Debian archive's root (`pool/main/…`) and empty for anything else.
     """
 
@@ -99,6 +101,20 @@ class LockedFile:
     size: int
     url: str = ""
     path: str = ""
+
+
+@dataclass(frozen=True)
+class LockedTree:
+    """A source tree in git, named by its commit, which hashes all of it; `tag` is what upstream calls it.
+
+    `submodules` are the folders of those that are laid into it, with all below them; None: all.
+    """
+
+    name: str
+    repository: str
+    commit: str
+    tag: str = ""
+    submodules: tuple[str, ...] | None = None
 
 
 class Outcome(StrEnum):

@@ -70,7 +70,7 @@ def make_plan(matrix: Matrix, selection: Selection | None = None) -> list[Planne
             "selection",
             f"choose from: {', '.join(cell.id for cell in cells)}" if cells else "add a target to matrix.toml",
         )
-    return [_plan_cell(matrix, cell) for cell in chosen]
+    return [plan_cell(matrix, cell) for cell in chosen]
 
 
 def require_buildable(plan: Sequence[PlannedCell]) -> None:
@@ -85,7 +85,8 @@ def render_json(plan: Sequence[PlannedCell]) -> str:
     return json.dumps({"version": 1, "include": [_row(planned) for planned in plan]}, indent=2)
 
 
-def _plan_cell(matrix: Matrix, cell: Cell) -> PlannedCell:
+def plan_cell(matrix: Matrix, cell: Cell) -> PlannedCell:
+    """A cell with its image, the images that this one stands on, and its recipe if there is one."""
     image = matrix.images[cell.image]
     parents: list[Image] = []
     name = image.parent

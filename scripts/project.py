@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.assemble.steps import BuildOptions
+from scripts.assemble.types import BuildOptions
 from scripts.console import note
 from scripts.engine import Embedded, Engine, probe_host
 from scripts.errors import Undecided

@@ -32,7 +32,7 @@ class Site:
     wheels: tuple[Path, ...]
     cache: Path
     compression: Compression = "zstd"
-    builder: str = "default"
+    builders: tuple[str, ...] = ("default",)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Site:
@@ -51,9 +51,10 @@ class Site:
         if compression not in COMPRESSIONS:
             found = f"HALLMARK_COMPRESSION={compression}"
             raise ConfigError(found, "environment", f"one of: {', '.join(COMPRESSIONS)}")
-        builder = environment.get("HALLMARK_BUILDER") or cls.builder
-        if not _BUILDER.fullmatch(builder):
-            found = f"HALLMARK_BUILDER={builder} is no builder's name"
+        asked = environment.get("HALLMARK_BUILDER", "")
+        builders = tuple(asked.split(",")) if asked else cls.builders
+        if not all(map(_BUILDER.fullmatch, builders)) or len(set(builders)) != len(builders):
+            found = f"HALLMARK_BUILDER={asked} is no builder's name, nor a list of them: a,b"
             raise ConfigError(found, "environment", "`docker buildx ls` lists the names")
         folders = tuple(Path(item) for item in environment.get("HALLMARK_WHEELS", "").split(os.pathsep) if item)
         for folder in folders:
@@ -67,7 +68,7 @@ class Site:
             wheels=folders,
             cache=Path(cache) / "hallmark",
             compression=compression,
-            builder=builder,
+            builders=builders,
         )
 
 
@@ -83,7 +84,7 @@ class PipSettings:
 def read_pip_settings() -> PipSettings:
     """Ask pip itself, so that its files, its environment variables and their precedence count as it counts them."""
     run = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False, timeout=600
     )
     found: dict[str, str] = {}
     # As pip ranks them: the environment, then what is set for `pip install`, then what is set for all.
@@ -112,7 +113,7 @@ def read_apt_mirrors() -> dict[str, str]:
     """Suite → archive root, from apt's sources; empty where there is no apt. Needs no network and no lists."""
     try:
         run = subprocess.run(
-            ["apt-get", "update", "--print-uris"], capture_output=True, text=True, check=False, timeout=60
+            ["apt-get", "update", "--print-uris"], capture_output=True, text=True, check=False, timeout=600
         )
     except FileNotFoundError:
         return {}

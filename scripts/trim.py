@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from scripts.assemble.steps import Step
+from scripts.assemble.types import Step
 from scripts.buildkit.builder import Builder
 from scripts.engine import Engine
 from scripts.engine.images import list_images, remove_image, tags_of
@@ -43,7 +43,7 @@ def clean(workspace: Workspace, engine: Engine | None, builder: Builder | None, 
     for folder in [cache] if inputs else [cache / name for name in DERIVED]:
         shutil.rmtree(folder, ignore_errors=True)
     if builder:
-        builder.prune()
+        builder.prune(everything=True)
     if engine:
         for digest in list_images(engine):
             if not tags_of(engine, digest):
@@ -56,7 +56,9 @@ def clean(workspace: Workspace, engine: Engine | None, builder: Builder | None, 
 
 
 def _lineage(step: Step) -> list[Step]:
-    return [step, *(_lineage(step.parent) if step.parent else [])]
+    """A step, and all images that its making needs: those below it, and those that its wheels are compiled in."""
+    others = [*([step.parent] if step.parent else []), *(each.environment for each in step.compiled)]
+    return [step, *(below for other in others for below in _lineage(other))]
 
 
 def _remove(workspace: Workspace, name: str, folder: Path) -> None:

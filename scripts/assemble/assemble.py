@@ -15,7 +15,7 @@ from scripts.assemble.layer import MTIME, write_layer
 from scripts.assemble.layers import Distribution, KeptLayer, LayerPress
 from scripts.assemble.prepare import Wheel, prepare_wheels
 from scripts.assemble.shell import build_shell
-from scripts.assemble.steps import Step
+from scripts.assemble.types import Step
 from scripts.assemble.wheel import read_wheel
 from scripts.buildkit.builder import Builder
 from scripts.console import step as announce
@@ -84,7 +84,7 @@ class Workshop:
 
     def _check_disk(self, step: Step, work: Path) -> None:
         """Raise Undecided before anything starts where the disk could not hold what comes of it."""
-        shell = 3 * _DEB_RATIO * sum(file.size for file in step.packages)
+        shell = 3 * _DEB_RATIO * sum(file.size for file in step.inputs)
         layers = round(_LAYER_RATIO * sum(file.size for file in step.wheels))
         for place, size in ((self.builder.disk, shell), (work, shell), (self.cache.root, layers)):
             if free_bytes(place) < 2 * size:  # what earlier builds left behind is of little use to this one

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from scripts.assemble.shell import shell_arguments
-from scripts.assemble.steps import Step
+from scripts.assemble.types import Step
 from scripts.buildkit.build import make_output
 from scripts.workspace import Workspace
 
@@ -25,7 +25,7 @@ def render_bake(steps: Sequence[Step], workspace: Workspace) -> str:
 
 def _target(step: Step, workspace: Workspace) -> dict[str, object]:
     folder = workspace.contexts(step.name).relative_to(workspace.root)
-    contexts = {"inputs": f"{folder}/inputs"} if step.packages else {}
+    contexts = {"inputs": f"{folder}/inputs"} if step.inputs else {}
     if step.parent:
         contexts[step.parent.name] = f"target:{step.parent.name}"
     return {

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.assemble.rootfs import write_rootfs
+from scripts.assemble.types import Step
 from scripts.errors import ConfigError
+from scripts.fetch import Cache
 from scripts.files import link_or_copy, naming_disk_full, sha256_file
 from scripts.matrix import Image
 
@@ -17,7 +18,7 @@ DOCKERFILE = "Dockerfile"
 
 @dataclass(frozen=True)
 class Contexts:
-    """Two folders: `context` is the build's own, `inputs` (Debian packages) is bind-mounted under that name."""
+    """Two folders: `context` is the build's own, `inputs` (packages, archives) is bind-mounted under that name."""
 
     context: Path
     inputs: Path
@@ -47,19 +48,22 @@ def describe_context(image: Image) -> dict[str, list[object]]:
     return {name: [sha256_file(path), _is_executable(path)] for name, path in list_context(image).items()}
 
 
-def lay_out(image: Image, packages: Sequence[tuple[str, Path]], folder: Path) -> Contexts:
-    """Make an image's contexts under a folder; `packages` are Debian's, by file name, each with where it is cached."""
+def lay_out(step: Step, cache: Cache, folder: Path) -> Contexts:
+    """Make an image's contexts under a folder, of inputs that are in the cache.
+
+    An image that stands on no other begins with its packages' files, as they lie in the archives.
+    """
     made = Contexts(folder / "context", folder / "inputs")
     for path in (made.context, made.inputs):
         path.mkdir(parents=True)
-    for name, path in list_context(image).items():
+    for name, path in list_context(step.image).items():
         _copy(path, made.context / name)
     for directory in (path for path in made.context.rglob("*") if path.is_dir()):
         directory.chmod(0o755)
-    for name, path in packages:
-        link_or_copy(path, made.inputs / name)
-    if packages:
-        write_rootfs([path for _, path in packages], made.context / "stage1.tar")
+    for file in step.inputs:
+        link_or_copy(cache.path(file.sha256), made.inputs / file.file)
+    if step.packages and not step.parent:
+        write_rootfs([cache.path(file.sha256) for file in step.packages], made.context / "stage1.tar")
     return made
 
 

@@ -21,7 +21,7 @@ def make_links(links: Collection[Link], files: Collection[str], place: str) -> l
     known = {folder for path in files for folder in parents(path)} | set(files)
     made: dict[str, Entry] = {}
     for link in links:
-        found = _expand(link, files) if link.is_pattern else [(link.path.lstrip("/"), link.target)]
+        found = _expand(link, known) if link.is_pattern else [(link.path.lstrip("/"), link.target)]
         fresh = [(path, target) for path, target in found if path not in made and path not in known]
         if not fresh:
             cause = "finds no file" if link.is_pattern else "is there already"
@@ -33,17 +33,17 @@ def make_links(links: Collection[Link], files: Collection[str], place: str) -> l
     return list(made.values())
 
 
-def _expand(link: Link, files: Collection[str]) -> list[tuple[str, str]]:
-    """Path and target for each file that the target's pattern matches; of several for one link the first by name."""
+def _expand(link: Link, known: Collection[str]) -> list[tuple[str, str]]:
+    """Path and target for each file or folder that the target's pattern matches; of several the first by name."""
     folder, name = posixpath.split(link.path.lstrip("/"))
     target_folder, target_name = posixpath.split(link.target)
-    there = _resolve(link.path.lstrip("/"), target_folder or ".")
+    there = re.compile(re.escape(_resolve(link.path.lstrip("/"), target_folder or ".")).replace(r"\*", "[^/]*"))
     pattern = re.escape(target_name).replace(re.escape(_NAME), "(?P<name>.+?)", 1).replace(r"\*", ".*")
     found: dict[str, str] = {}
-    for path in sorted(files):
+    for path in sorted(known):
         above, base = posixpath.split(path)
-        if above == there and (match := re.fullmatch(pattern, base)):
-            target = posixpath.join(target_folder, base)
+        if there.fullmatch(above) and (match := re.fullmatch(pattern, base)):
+            target = posixpath.join("/" + above if "*" in target_folder else target_folder, base)
             found.setdefault(posixpath.join(folder, name.replace(_NAME, match["name"])), target)
     return list(found.items())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.assemble.steps import Step
+from scripts.assemble.types import Step
 from scripts.console import Update, note
 from scripts.fetch import Cache
 from scripts.files import format_size

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from scripts.assemble.context import lay_out
-from scripts.assemble.steps import Step
+from scripts.assemble.types import Step
 from scripts.buildkit.build import Build, run_build
 from scripts.buildkit.builder import Builder
 from scripts.console import Update
@@ -29,8 +29,8 @@ def build_shell(
     Raises BuildFailed, and Undecided where it is the builder or the disk that failed.
     """
     update("laying out the context")
-    made = lay_out(step.image, [(file.file, cache.path(file.sha256)) for file in step.packages], work)
-    contexts = {"inputs": str(made.inputs)} if step.packages else {}
+    made = lay_out(step, cache, work)
+    contexts = {"inputs": str(made.inputs)} if step.inputs else {}
     labels = step.all_labels
     if parent and step.parent:
         contexts[step.parent.name] = f"oci-layout://{parent.folder}@{parent.digest}"

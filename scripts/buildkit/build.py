@@ -6,10 +6,12 @@ import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
+from typing import Literal, NoReturn
 
-from scripts.buildkit.builder import Builder
-from scripts.buildkit.progress import KEPT, Progress
+from scripts.buildkit.builder import Builder, BuilderLost
+from scripts.buildkit.progress import KEPT, Describe, Progress
 from scripts.console import Update
 from scripts.errors import BuildFailed, Undecided
 from scripts.files import naming_disk_full
@@ -22,7 +24,9 @@ _FULL = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE
 @dataclass(frozen=True)
 class Build:
     """What to build: `context` with its Dockerfile (or another `dockerfile`), and named contexts (a folder, or
-    `oci-layout://FOLDER@DIGEST`); build arguments and the image's labels, by name; the layout's folder.
+    `oci-layout://FOLDER@DIGEST`); build arguments and the image's labels, by name; the folder of what comes out.
+
+    That is the image as an OCI layout, or with `export = "local"` the files of its last stage as they are.
     """
 
     context: Path
@@ -33,6 +37,7 @@ class Build:
     compression: str = "zstd"
     cached: bool = True
     dockerfile: Path | None = None
+    export: Literal["oci", "local"] = "oci"
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,8 @@ def make_command(build: Build) -> list[str]:
             command += [option, f"{name}={value}"]
     if not build.cached:
         command.append("--no-cache")
-    return [*command, "--output", f"{make_output(build.compression)},dest={build.destination}", str(build.context)]
+    output = make_output(build.compression) if build.export == "oci" else "type=local"
+    return [*command, "--output", f"{output},dest={build.destination}", str(build.context)]
 
 
 def make_output(compression: str) -> str:
@@ -81,29 +87,34 @@ def make_output(compression: str) -> str:
     return f"type=oci,tar=false,rewrite-timestamp=true,compression={compression},force-compression=true"
 
 
-def run_build(builder: Builder, build: Build, log: Path, update: Update) -> None:
+def run_build(builder: Builder, build: Build, log: Path, update: Update, describe: Describe | None = None) -> None:
     """Run a build into its destination, which is emptied first. What it prints goes to `log`, readable.
 
-    A second attempt has a log of its own (`build.2.log`). Raises BuildFailed with what the failed step said, and
-    Undecided where the surroundings failed: a full disk, a builder that died, a `docker` that was killed.
+    `describe` turns a line of a step's output into what is shown of the build. A second attempt has a log of its own
+    (`build.2.log`), and so has one in another builder than the first. Raises BuildFailed with what the failed step
+    said, and Undecided where the surroundings failed: a full disk, a builder that died, a `docker` that was killed.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    logs = [log, *(log.with_name(f"{log.stem}.{number}{log.suffix}") for number in range(2, ATTEMPTS + 1))]
-    for path in logs:
+    for path in (log, *log.parent.glob(f"{log.stem}.[0-9]*{log.suffix}")):
         path.unlink(missing_ok=True)
-    for path in logs:
-        attempt = _attempt(builder, build, path, update)
+    failures = 0
+    for number in count(1):
+        path = log if number == 1 else log.with_name(f"{log.stem}.{number}{log.suffix}")
+        try:
+            attempt = _attempt(builder, build, path, update, describe)
+        except BuilderLost:  # each time there is one less, and without another one it is not raised
+            continue
         if attempt.code == 0:
             return
+        failures += 1
         # Two exports that share a base can get in each other's way; the second attempt finds everything cached.
-        if not _BUSY.search(attempt.text):
-            break
-    _explain(builder, attempt)
+        if failures == ATTEMPTS or not _BUSY.search(attempt.text):
+            _explain(builder, attempt)
 
 
-def _attempt(builder: Builder, build: Build, log: Path, update: Update) -> _Attempt:
+def _attempt(builder: Builder, build: Build, log: Path, update: Update, describe: Describe | None) -> _Attempt:
     shutil.rmtree(build.destination, ignore_errors=True)  # an export into a layout would add to it
-    progress = Progress()
+    progress = Progress(describe)
     shown = ""
     with naming_disk_full(log), log.open("w", buffering=1, encoding="utf-8", errors="replace") as stream:
 
@@ -121,7 +132,7 @@ def _attempt(builder: Builder, build: Build, log: Path, update: Update) -> _Atte
     return _Attempt(log, code, progress.failure)
 
 
-def _explain(builder: Builder, attempt: _Attempt) -> None:
+def _explain(builder: Builder, attempt: _Attempt) -> NoReturn:
     place, reason = str(attempt.log), attempt.reason
     if _FULL.search(attempt.text):
         cause = f"the disk filled up during the build ({builder.where}):\n{reason}"

@@ -19,6 +19,10 @@ DEFAULT = "default"  # buildx's name for the BuildKit inside the engine
 _RUNNING = re.compile(r"^Status:\s+running\b", re.MULTILINE)
 
 
+class BuilderLost(Undecided):
+    """The builder was lost during a build, and the same build can run in another one."""
+
+
 class Builder(Protocol):
     """Runs builds."""
 
@@ -30,11 +34,14 @@ class Builder(Protocol):
     def disk(self) -> Path:
         """Where what it builds takes its room, as far as that is on this machine."""
 
-    def prune(self) -> None:
-        """Empty its cache, if it is ours alone."""
+    def prune(self, *, everything: bool = False) -> None:
+        """Empty its cache, if it is ours alone; what compilers keep there goes only with `everything`."""
 
     def run(self, arguments: Sequence[str], on_line: Callable[[str], None]) -> int:
-        """Run `docker buildx` with these arguments; hands on each line that it prints, and returns its exit code."""
+        """Run `docker buildx` with these arguments; hands on each line that it prints, and returns its exit code.
+
+        Raises BuilderLost where the same is worth another try.
+        """
 
     def stop(self) -> None:
         """End what it is running, in whatever thread that is waited for."""
@@ -60,10 +67,10 @@ class EngineBuilder:
         """The engine's data: builders that are its containers keep theirs there, and images go there in any case."""
         return self.engine.data_root
 
-    def prune(self) -> None:
+    def prune(self, *, everything: bool = False) -> None:
         """Empty the embedded engine's cache. A host's is its owner's, and so is another builder's."""
         if self.name == DEFAULT:
-            self.engine.prune_build_cache()
+            self.engine.prune_build_cache(everything=everything)
 
     def run(self, arguments: Sequence[str], on_line: Callable[[str], None]) -> int:
         """As `Builder.run`. Raises Undecided where there is no `docker` to run."""

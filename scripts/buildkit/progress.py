@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from scripts.buildkit.stream import ObjectStream
 from scripts.files import format_size
 
+Describe = Callable[[str], str | None]
 KEPT = 25  # lines of a step's output that an error quotes
 _INTERNAL = "[internal]"  # as the names of steps begin that no Dockerfile has
 _CANCELED = re.compile(r"\bcancell?ed\b")
@@ -31,14 +32,19 @@ class _Step:
     done: bool = False
     error: str = ""
     doing: str = ""
+    said: str = ""  # by whoever reads its output
     partial: bytes = b""
     output: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT))
 
 
 class Progress:
-    """Follows one build from the lines of `--progress=rawjson`."""
+    """Follows one build from the lines of `--progress=rawjson`.
 
-    def __init__(self) -> None:
+    `describe` may say how far a step is that prints of its own accord how far it is, from a line of its output.
+    """
+
+    def __init__(self, describe: Describe | None = None) -> None:
+        self._describe_line = describe
         self._stream = ObjectStream()
         self._steps: dict[str, _Step] = {}
         self._words: deque[str] = deque(maxlen=KEPT)
@@ -71,6 +77,8 @@ class Progress:
         if not running:
             return count
         step = max(running, key=lambda step: (not step.name.startswith(_INTERNAL), step.heard))
+        if step.said:  # tells all there is to know, and a line has little room
+            return step.said
         return ": ".join(part for part in (count, step.name.partition("\n")[0], step.doing) if part)
 
     @property
@@ -136,7 +144,10 @@ class Progress:
         step = self._step(log, "vertex")
         *lines, step.partial = (step.partial + _decode(log.get("data"))).split(b"\n")
         for line in lines:
-            yield _add_output(step, line)
+            text = _add_output(step, line)
+            yield f"#{step.number} {text}"
+            if self._describe_line and (said := self._describe_line(text)):
+                step.doing = step.said = said
 
     def _step(self, item: Mapping[str, Any], key: str) -> _Step:
         step = self._steps.setdefault(str(item.get(key)), _Step(len(self._steps) + 1))
@@ -147,15 +158,15 @@ class Progress:
 def _flush(step: _Step) -> Iterator[str]:
     if step.partial:
         line, step.partial = step.partial, b""
-        yield _add_output(step, line)
+        yield f"#{step.number} {_add_output(step, line)}"
 
 
 def _add_output(step: _Step, line: bytes) -> str:
     # Of a line that a program wrote over, as progress bars do, the last counts.
     text = line.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", "replace")
     step.output.append(text)
-    step.doing = text.strip() or step.doing
-    return f"#{step.number} {text}"
+    step.doing = step.said or text.strip() or step.doing
+    return text
 
 
 def _objects(item: Mapping[str, Any], key: str) -> list[dict[str, Any]]:

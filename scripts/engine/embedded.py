@@ -118,7 +118,12 @@ class Embedded:
         self.run.mkdir(parents=True, exist_ok=True)
         (self.run / "docker.pid").unlink(missing_ok=True)
         # Debian's 26.1 knows the containerd image store by this file alone.
-        write_json(self.folder / "daemon.json", {"features": {"containerd-snapshotter": True, "cdi": True}})
+        settings = {
+            "features": {"containerd-snapshotter": True, "cdi": True},
+            # By itself it would drop cache mounts that were not used for two days. We prune after each run.
+            "builder": {"gc": {"enabled": False}},
+        }
+        write_json(self.folder / "daemon.json", settings)
         command = ["unshare", "--net", "dockerd", "--config-file", str(self.folder / "daemon.json")]
         command += ["--host", f"unix://{self.socket}", "--data-root", str(self.folder / "data")]
         command += ["--exec-root", str(self.run / "exec"), "--pidfile", str(self.run / "docker.pid")]

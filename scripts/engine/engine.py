@@ -19,6 +19,9 @@ from scripts.errors import Undecided
 API_TIMEOUT_S = 600  # unpacking a 10 GB image happens within one request
 END_S = 20  # for a command that was asked to end: it tells the builder first
 
+# BuildKit's kinds of records but `exec.cachemount`; a filter can name one, and cannot leave one out.
+RECORDS = ("regular", "source.local", "source.git.checkout", "frontend", "internal")
+
 
 @dataclass(frozen=True)
 class Engine:
@@ -100,10 +103,14 @@ class Engine:
             raise Undecided(run.stderr.strip(), f"docker {arguments[0]}", "nox -s engine -- status")
         return run.stdout
 
-    def prune_build_cache(self) -> None:
-        """Empty BuildKit's cache, if the engine is ours alone: a host's cache is its owner's."""
+    def prune_build_cache(self, *, everything: bool = False) -> None:
+        """Empty BuildKit's cache, if the engine is ours alone: a host's cache is its owner's.
+
+        What compilers keep there (ccache) stays, unless `everything` goes: it is the work of hours, and never stale.
+        """
         if self.embedded:
-            self.query(["builder", "prune", "--all", "--force"])
+            for kind in ("",) if everything else RECORDS:
+                self.query(["builder", "prune", "--all", "--force", *(["--filter", f"type={kind}"] if kind else [])])
 
     def _environment(self) -> dict[str, str]:
         return os.environ | dict(self.environment) | {"DOCKER_HOST": self.host}

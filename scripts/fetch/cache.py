@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.errors import Undecided
-from scripts.files import sha256_file
+from scripts.files import content_id, sha256_file
 from scripts.locks import SAY_EVERY_S, hold
-from scripts.model import LockedFile
+from scripts.model import LockedFile, LockedTree
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,11 @@ class Cache:
     def path(self, sha256: str) -> Path:
         return self.root / "sha256" / sha256[:2] / sha256
 
+    def tree(self, tree: LockedTree) -> Path:
+        """Where a git tree lies, as an archive of its files; which of its submodules are in it is part of the name."""
+        chosen = "" if tree.submodules is None else f"-{content_id(list(tree.submodules))[:8]}"
+        return self.root / "git" / f"{tree.commit}{chosen}.tar"
+
     def part(self, sha256: str) -> Path:
         """Where a download of this file stands half-way; it is kept when interrupted, to be resumed."""
         return self.root / "partial" / sha256
@@ -31,7 +36,7 @@ class Cache:
     def holds(self, file: LockedFile) -> bool:
         """Whether the file is here. Its size is compared too: a damaged disk is noticed where that costs nothing."""
         try:
-            return self.path(file.sha256).stat().st_size == file.size
+            return self.path(file.sha256).stat().st_size == file.size or not file.size
         except OSError:
             return False
 

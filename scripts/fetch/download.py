@@ -29,7 +29,11 @@ def download(session: requests.Session, file: LockedFile, cache: Cache, sources:
             advance(file.size)
             return
         # A download that was interrupted between its last byte and its hash.
-        if _size(cache.part(file.sha256)) == file.size and _accept("an earlier download", file, cache, tried):
+        if (
+            file.size
+            and _size(cache.part(file.sha256)) == file.size
+            and _accept("an earlier download", file, cache, tried)
+        ):
             advance(file.size)
             return
         for url in sources.urls(file):
@@ -38,11 +42,11 @@ def download(session: requests.Session, file: LockedFile, cache: Cache, sources:
         for path in sources.paths(file):
             if _try_path(path, file, cache, advance, tried):
                 return
-    if file.kind == "wheel" and sources.index_fault:
+    if file.kind in ("wheel", "sdist") and sources.index_fault:
         tried.append(f"the package index: {sources.index_fault}")
     places = "".join(f"\n    {line}" for line in tried) or "\n    no address and no folder is known for it"
     raise Undecided(
-        f"could not be fetched ({file.size} bytes, SHA-256 {file.sha256}); tried:{places}",
+        f"could not be fetched ({f'{file.size} bytes, ' if file.size else ''}SHA-256 {file.sha256}); tried:{places}",
         file.file,
         "run the same command again to resume; if it is gone upstream: `nox -s lock`, or put the file into a folder "
         "named in HALLMARK_WHEELS",
@@ -60,6 +64,11 @@ def _try_url(
             _transfer(session, url, part, file.size, advance)
         except requests.RequestException as error:
             answer = error.response
+            if before and answer is not None and answer.status_code == requests.codes.requested_range_not_satisfiable:
+                # Nothing is left to send of a file whose size nobody had said.
+                if _accept(url, file, cache, tried):
+                    return True
+                continue
             tried.append(f"{url}: {f'HTTP {answer.status_code}' if answer is not None else _reason(error)}")
             busy = answer is not None and (answer.status_code == 429 or answer.status_code >= 500)
             # An attempt that brought bytes is worth another; a host that is not there is not.
@@ -76,21 +85,23 @@ def _try_url(
 
 def _transfer(session: requests.Session, url: str, part: Path, size: int, advance: Advance) -> None:
     """Append to the part what it lacks of the address's bytes; a server that ignores ranges starts it over."""
-    have = _size(part) if _size(part) < size else 0
+    have = _size(part) if _size(part) < size or not size else 0
     # Hashes are over the bytes as published: no transparent decompression.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with session.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as answer:
         answer.raise_for_status()
         have = have if answer.status_code == requests.codes.partial else 0
+        rest = int(answer.headers.get("Content-Length") or 0)
+        end = size or (have + rest if rest else 0)  # 0: nobody has said
         with naming_disk_full(part), part.open("ab" if have else "wb") as stream:
             for chunk in answer.iter_content(CHUNK):
                 stream.write(chunk)
                 have += len(chunk)
-                advance(min(have, size))
-                if have > size:
+                advance(min(have, end or have))
+                if have > end > 0:
                     return  # longer than locked: the hash will say so, and an endless answer must end
-    if have < size:
-        raise requests.exceptions.ChunkedEncodingError(f"ended after {have} of {size} bytes")
+    if have < end:
+        raise requests.exceptions.ChunkedEncodingError(f"ended after {have} of {end} bytes")
 
 
 def _try_path(path: Path, file: LockedFile, cache: Cache, advance: Advance, tried: list[str]) -> bool:

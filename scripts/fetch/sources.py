@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.errors import HallmarkError
-from scripts.index import resolve_wheels
+from scripts.index import find_sdists, resolve_wheels
 from scripts.matrix import Platform
 from scripts.model import LockedFile
 from scripts.site import PipSettings, Site, read_apt_mirrors, read_pip_settings
@@ -15,10 +15,10 @@ from scripts.site import PipSettings, Site, read_apt_mirrors, read_pip_settings
 
 @dataclass(frozen=True)
 class Sources:
-    """The site as fetch sees it. `wheel_urls` maps file names to the addresses that the site's index gave."""
+    """The site as fetch sees it. `index_urls` maps file names to the addresses that the site's index gave."""
 
     apt_roots: tuple[str, ...] = ()
-    wheel_urls: Mapping[str, str] = field(default_factory=dict)
+    index_urls: Mapping[str, str] = field(default_factory=dict)
     index_fault: str = ""
     mirrors: tuple[str, ...] = ()
     folders: tuple[Path, ...] = ()
@@ -26,8 +26,8 @@ class Sources:
     def urls(self, file: LockedFile) -> list[str]:
         """Addresses to try in turn: the site's own index, the upstream address, then the mirrors."""
         found = [f"{root}/{file.path}" for root in self.apt_roots if file.path]
-        if file.file in self.wheel_urls:
-            found.append(self.wheel_urls[file.file])
+        if file.file in self.index_urls:
+            found.append(self.index_urls[file.file])
         if file.url:
             found.append(file.url)
         return found + [f"{mirror}/{file.path or file.file}" for mirror in self.mirrors]
@@ -39,13 +39,13 @@ class Sources:
 
 def find_sources(site: Site, platform: Platform, missing: Sequence[LockedFile]) -> Sources:
     """Ask apt's and pip's configuration, and the index for the addresses of the wheels that are missing."""
-    wheels = [file for file in missing if file.kind == "wheel"]
-    pip = read_pip_settings() if wheels else PipSettings()
-    urls, fault = _ask_index(pip, platform, site.wheels, [wheel for wheel in wheels if not wheel.url])
-    packages = len(wheels) < len(missing)
+    indexed = [file for file in missing if file.kind in ("wheel", "sdist")]
+    pip = read_pip_settings() if indexed else PipSettings()
+    urls, fault = _ask_index(pip, platform, site.wheels, [file for file in indexed if not file.url])
+    packages = any(file.kind == "deb" for file in missing)
     return Sources(
         apt_roots=tuple(dict.fromkeys(read_apt_mirrors().values())) if packages else (),
-        wheel_urls=urls,
+        index_urls=urls,
         index_fault=fault,
         mirrors=site.mirrors,
         folders=(*site.wheels, *pip.folders),
@@ -53,22 +53,26 @@ def find_sources(site: Site, platform: Platform, missing: Sequence[LockedFile]) 
 
 
 def _ask_index(
-    pip: PipSettings, platform: Platform, folders: Sequence[Path], wheels: Sequence[LockedFile]
+    pip: PipSettings, platform: Platform, folders: Sequence[Path], files: Sequence[LockedFile]
 ) -> tuple[dict[str, str], str]:
-    """The addresses of wheels as the site's index gives them, and what the index said if it failed."""
+    """The addresses of wheels and sdists as the site's index gives them, and what the index said if it failed."""
     urls: dict[str, str] = {}
     fault = ""
-    waiting = {(wheel.name, wheel.version) for wheel in wheels}
+    waiting = {(file.kind, file.name, file.version) for file in files}
     while waiting:
         # One solution holds one version of a name, so several images' pins of it are asked for in turn.
-        batch = dict(sorted(waiting))
-        waiting -= set(batch.items())
+        kind = min(waiting)[0]
+        batch = {name: version for each, name, version in sorted(waiting) if each == kind}
+        waiting -= {(kind, *item) for item in batch.items()}
         try:
             # `===`: `==2.13.0` would also be met by a folder's 2.13.0+cpu, and preferably so.
             pins = [f"{name}==={version}" for name, version in batch.items()]
-            found = resolve_wheels(pins, (), platform, pip, folders, with_dependencies=False)
+            if kind == "sdist":
+                found = find_sdists(pins, platform, pip, folders)
+            else:
+                found = resolve_wheels(pins, (), platform, pip, folders, with_dependencies=False)
         except HallmarkError as error:  # no index at all is one kind of site: mirrors and folders may have the files
             fault = str(error)
             continue
-        urls.update({wheel.file: wheel.url for wheel in found if wheel.url.startswith("http")})
+        urls.update({file.file: file.url for file in found if file.url.startswith("http")})
     return urls, fault

@@ -13,7 +13,7 @@ import requests
 from remotezip import RemoteZip, RemoteZipError
 
 from scripts.errors import Undecided
-from scripts.index.wheels import FoundWheel
+from scripts.index.solve import FoundFile
 
 TIMEOUT_S = 60
 
@@ -22,7 +22,7 @@ class NoRanges(Exception):
     """Parts of a file cannot be had from where it is; all of it may be."""
 
 
-def ask_size(wheel: FoundWheel) -> int:
+def ask_size(wheel: FoundFile) -> int:
     """The file's size in bytes: asked of whoever serves it. Raises Undecided where that cannot be told."""
     if not wheel.url.startswith("http"):
         return local_path(wheel.url).stat().st_size

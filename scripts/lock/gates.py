@@ -51,7 +51,8 @@ def find_problems(
         )
         if records is not None:
             python = matrix.platform.python
-            paths = {file.name: list_installed(records[file.name], file.name, python) for file in chosen}
+            wheels = [file for file in chosen if file.kind == "wheel"]
+            paths = {file.name: list_installed(records[file.name], file.name, python) for file in wheels}
             rules = select_rules(image.overlaps, cell)
             problems |= dict.fromkeys(find_overlaps(paths, rules, _place(image)).problems)
     return list(problems)
@@ -79,7 +80,8 @@ def list_sets(matrix: Matrix, image: Image, key: RecipeKey) -> list[Cell]:
 
 
 def needed_files(matrix: Matrix, image: Image, key: RecipeKey, files: Sequence[LockedFile]) -> list[LockedFile]:
-    """Those that go into some image: what every cell leaves out need not be looked into."""
+    """The wheels that go into some image: what every cell leaves out need not be looked into."""
+    files = [file for file in files if file.kind == "wheel"]
     cells = list_sets(matrix, image, key)
     kept = [{name for rule in select_rules(image.omissions, cell) for name in rule.distributions} for cell in cells]
     return [file for file in files if not all(file.name in omitted for omitted in kept)]

@@ -7,12 +7,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
 from scripts.errors import ConfigError, Problem
 from scripts.files import content_id
 from scripts.lock.lockfile import RELOCK, Lock, read_lock
-from scripts.matrix import Image, Matrix
+from scripts.matrix import Component, Image, Matrix, Recipe
 
 TOOLS = "matrix.lock"
+TOOLKIT = "toolkit"  # the image with the compilers: its recipe of a line is part of that line's every environment
+RECIPE = "source"
 RecipeKey = tuple[str, str]  # a recipe's name and its CUDA line, as in image.toml
 
 
@@ -37,7 +42,20 @@ def tools_slot(matrix: Matrix) -> Slot:
 def image_slot(matrix: Matrix, image: Image) -> Slot:
     """The Debian packages of an image that others stand on."""
     config = {"packages": sorted(image.packages), "suites": list(matrix.platform.suites)}
+    if image.parent:
+        below = [matrix.images[name] for name in list_parents(matrix, image)]
+        config["below"] = sorted(package for each in below for package in each.packages)
     return Slot(f"images/{image.name}/lock/debian.toml", config)
+
+
+def list_parents(matrix: Matrix, image: Image) -> list[str]:
+    """The names of the images that one stands on, the nearest first."""
+    return [image.parent, *list_parents(matrix, matrix.images[image.parent])] if image.parent else []
+
+
+def has_packages(image: Image) -> bool:
+    """Whether an image installs Debian packages of its own."""
+    return not image.cells or bool(image.packages)
 
 
 def recipe_slot(matrix: Matrix, image: Image, key: RecipeKey) -> Slot:
@@ -50,17 +68,70 @@ def recipe_slot(matrix: Matrix, image: Image, key: RecipeKey) -> Slot:
         "upstream": [asdict(item) for item in recipe.upstream],
         "platform": _platform(matrix),
     }
-    slug = matrix.cuda[line].slug if line in matrix.cuda else line
-    return Slot(f"images/{image.name}/lock/{name}-{slug}.toml", config)
+    # Said only where it is so: locks from before there was such a thing stay as they are.
+    if recipe.override:
+        config["override"] = sorted(recipe.override)
+    if recipe.compile:
+        config["compiled"] = list(recipe.compile)
+    if recipe.archives:
+        config["archives"] = [asdict(item) for item in recipe.archives]
+    return Slot(f"images/{image.name}/lock/{name}-{_slug(matrix, line)}.toml", config)
+
+
+def component_slot(matrix: Matrix, component: Component, line: str, earlier: Sequence[Component]) -> Slot:
+    """A component's sources for a CUDA line and the wheels that it is compiled with; `earlier` were compiled before."""
+    toolkit = find_toolkit(matrix, line)
+    config = {
+        "requirements": sorted({*toolkit.requirements, *component.requirements_for(line)}),
+        "absent": sorted({*toolkit.absent, *component.absent_for(line)}),
+        "compiled": [each.id for each in earlier],
+        "sources": [asdict(source) for source in component.sources_for(line)],
+        "platform": _platform(matrix),
+    }
+    if toolkit.override:
+        config["override"] = sorted(toolkit.override)
+    place = f"images/{component.image}/lock/{component.id}-{_slug(matrix, line)}.toml"
+    return Slot(place, config)
+
+
+def find_toolkit(matrix: Matrix, line: str) -> Recipe:
+    """The recipe of the compilers of a CUDA line. Raises ConfigError where nobody has written one."""
+    image = matrix.images.get(TOOLKIT)
+    if image is None or (RECIPE, line) not in image.recipes:
+        raise ConfigError(
+            f"there are no compilers for CUDA {line}",
+            f"images/{TOOLKIT}/image.toml",
+            f'write [recipe.{RECIPE}."{line}"], or compile nothing for that line',
+        )
+    return image.recipes[RECIPE, line]
+
+
+def list_compiled(matrix: Matrix) -> list[tuple[Component, str, tuple[Component, ...]]]:
+    """Every component that a recipe compiles, each line of it once, with those that are compiled before it."""
+    found: dict[tuple[str, str], tuple[Component, str, tuple[Component, ...]]] = {}
+    for image in matrix.images.values():
+        for (_, line), recipe in image.recipes.items():
+            components = [matrix.components[each] for each in recipe.compile]
+            for number, component in enumerate(components):
+                earlier = select_earlier(component, line, components[:number])
+                found.setdefault((component.id, line), (component, line, earlier))
+    return list(found.values())
+
+
+def select_earlier(component: Component, line: str, before: Sequence[Component]) -> tuple[Component, ...]:
+    """Of what is compiled before a component, that which it is compiled with: what its requirements name."""
+    named = {canonicalize_name(Requirement(text).name) for text in component.requirements_for(line)}
+    return tuple(each for each in before if each.distribution in named)
 
 
 def all_slots(matrix: Matrix) -> list[Slot]:
     """Every lock file of the project: tools, images without cells, and each recipe that is written."""
     slots = [tools_slot(matrix)]
     for image in matrix.images.values():
-        if not image.cells:
+        if has_packages(image):
             slots.append(image_slot(matrix, image))
         slots += [recipe_slot(matrix, image, key) for key in image.recipes]
+    slots += [component_slot(matrix, *each) for each in list_compiled(matrix)]
     return slots
 
 
@@ -87,6 +158,10 @@ def check_slots(root: Path, slots: Sequence[Slot]) -> None:
             problems.append(Problem("a lock that nothing uses", place, "delete it, or write the recipe it is for"))
     if problems:
         raise ConfigError(problems)
+
+
+def _slug(matrix: Matrix, line: str) -> str:
+    return matrix.cuda[line].slug if line in matrix.cuda else line
 
 
 def _platform(matrix: Matrix) -> dict[str, str]:

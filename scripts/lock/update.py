@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+
+from packaging.version import Version
 
 from scripts.console import step
 from scripts.errors import ConfigError
-from scripts.index import FoundWheel, resolve_wheels
+from scripts.index import FoundFile, resolve_wheels
 from scripts.lock.debian import lock_stanza, open_archive
 from scripts.lock.gates import find_problems, needed_files
 from scripts.lock.lockfile import Lock, read_lock, write_lock
 from scripts.lock.records import collect_records
-from scripts.lock.slots import RecipeKey, Slot, image_slot, recipe_slot, tools_slot
-from scripts.lock.wheels import lock_wheels
-from scripts.matrix import Image, Matrix
+from scripts.lock.slots import (
+    RecipeKey,
+    Slot,
+    component_slot,
+    find_toolkit,
+    image_slot,
+    list_parents,
+    read_slot,
+    recipe_slot,
+    tools_slot,
+)
+from scripts.lock.sources import lock_sources
+from scripts.lock.wheels import lock_archive, lock_wheels
+from scripts.matrix import Component, Image, Matrix
 from scripts.model import LockedFile
 from scripts.site import PipSettings, Site
 
@@ -38,10 +52,16 @@ def update_tools(matrix: Matrix, pip: PipSettings) -> bool:
 
 
 def update_image(matrix: Matrix, image: Image) -> bool:
-    """Lock the Debian packages of an image without cells: what it asks for, and a system that dpkg can configure."""
+    """Lock the Debian packages of an image: what it asks for, and a system that dpkg can configure.
+
+    What the images that it stands on have is theirs; it is asked for again, so that all of it fits together.
+    """
     slot = image_slot(matrix, image)
     with step(image.name, "lock"), open_archive(matrix.platform.suites) as archive:
-        files = [lock_stanza(stanza) for stanza in archive.solve(image.packages)]
+        below = [matrix.images[name] for name in list_parents(matrix, image)]
+        wanted = {package for each in (image, *below) for package in each.packages}
+        there = {file.name for each in below for file in read_slot(matrix.root, image_slot(matrix, each)).files}
+        files = [lock_stanza(stanza) for stanza in archive.solve(sorted(wanted)) if stanza["Package"] not in there]
         return _store(matrix.root, slot, Lock(slot.config_id, archive.epoch, tuple(files)))
 
 
@@ -54,8 +74,12 @@ def update_recipe(
     """
     slot, recipe = recipe_slot(matrix, image, key), image.recipes[key]
     with step(f"{image.name} {' '.join(key)}", "lock"):
-        found = resolve_wheels(recipe.requirements, recipe.absent, matrix.platform, pip, upstream)
-        files = tuple(lock_wheels(found, recipe.upstream))
+        found = resolve_wheels(
+            recipe.requirements, recipe.absent, matrix.platform, pip, upstream, override=recipe.override
+        )
+        compiled = {matrix.components[each].distribution: matrix.components[each] for each in recipe.compile}
+        found = drop_compiled(found, compiled, slot.place)
+        files = (*lock_wheels(found, recipe.upstream), *map(lock_archive, recipe.archives))
         urls = {wheel.file: wheel.url for wheel in found}
         records = collect_records(needed_files(matrix, image, key, files), urls, site, matrix.platform)
         if problems := find_problems(matrix, image, key, files, records):
@@ -63,7 +87,37 @@ def update_recipe(
         return _store(matrix.root, slot, Lock(slot.config_id, _newest(found), files))
 
 
-def _newest(found: Sequence[FoundWheel]) -> int:
+def update_component(
+    matrix: Matrix, component: Component, line: str, earlier: Sequence[Component], pip: PipSettings, site: Site
+) -> bool:
+    """Lock a component's sources for a CUDA line, and the wheels that it is compiled with.
+
+    Raises ConfigError for a source that is not what upstream pins, and Undecided for one whose pin cannot be read here.
+    """
+    slot = component_slot(matrix, component, line, earlier)
+    with step(f"{component.id} {line}", "lock"):
+        toolkit = find_toolkit(matrix, line)
+        requirements = [*toolkit.requirements, *component.requirements_for(line)]
+        absent = [*toolkit.absent, *component.absent_for(line)]
+        compiled = {each.distribution: each for each in earlier}
+        found = resolve_wheels(requirements, absent, matrix.platform, pip, site.wheels, override=toolkit.override)
+        wheels = lock_wheels(drop_compiled(found, compiled, slot.place), ())
+        sources = lock_sources(component, line, pip, site, matrix.platform)
+        epoch = max(_newest(found), sources.epoch)
+        return _store(matrix.root, slot, Lock(slot.config_id, epoch, (*wheels, *sources.files), sources.trees))
+
+
+def drop_compiled(found: Sequence[FoundFile], compiled: Mapping[str, Component], place: str) -> list[FoundFile]:
+    """The wheels less those that are compiled here. Raises ConfigError where another version of one is asked for."""
+    for wheel in found:
+        component = compiled.get(wheel.name)
+        if component and Version(wheel.version).public != Version(component.version).public:
+            cause = f"{wheel.name} {wheel.version} is asked for, and {component.id} is compiled"
+            raise ConfigError(cause, place, "compile that version, or pin it in the requirements")
+    return [wheel for wheel in found if wheel.name not in compiled]
+
+
+def _newest(found: Sequence[FoundFile]) -> int:
     return max(wheel.uploaded for wheel in found)
 
 
@@ -79,6 +133,6 @@ def _store(root: Path, slot: Slot, lock: Lock) -> bool:
         write_lock(path, lock)
         return True
     if known.config != lock.config:
-        write_lock(path, Lock(lock.config, known.epoch, lock.files))
+        write_lock(path, replace(lock, epoch=known.epoch))
         return True
     return False

@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from packaging.utils import parse_wheel_filename
 
 from scripts.errors import ConfigError
-from scripts.index import FoundWheel, ask_size
+from scripts.index import FoundFile, ask_size
 from scripts.matrix import Upstream
 from scripts.model import LockedFile
 
 
-def lock_wheels(found: Sequence[FoundWheel], upstream: Sequence[Upstream]) -> list[LockedFile]:
+def lock_wheels(found: Sequence[FoundFile], upstream: Sequence[Upstream]) -> list[LockedFile]:
     """Wheels as a lock names them. Raises ConfigError where an upstream wheel's bytes are not those expected."""
     addresses = {item.file: item for item in upstream}
     for wheel in found:
@@ -38,3 +38,9 @@ def lock_upstream(item: Upstream) -> LockedFile:
     """A wheel of no index as something to fetch."""
     name, version, _, _ = parse_wheel_filename(item.file)
     return LockedFile("wheel", name, str(version), item.file, item.sha256, item.size, item.url)
+
+
+def lock_archive(item: Upstream) -> LockedFile:
+    """An upstream archive as a lock names it; NVIDIA's are called NAME-PLATFORM-VERSION-archive.tar.xz."""
+    name, _, version = item.file.partition(".tar")[0].removesuffix("-archive").rpartition("-")
+    return LockedFile("archive", name or item.file, version, item.file, item.sha256, item.size, item.url)

@@ -1,16 +1,19 @@
 """What is to be built: `matrix.toml` and `images/*/image.toml`, read into frozen types with every mistake at once."""
 
 from scripts.matrix.cells import make_cells
+from scripts.matrix.components import Component, Memory, Source
 from scripts.matrix.load import load_matrix
 from scripts.matrix.rules import AuditRule, Link, Omission, OtherCuda, Overlap, Scope, select_rules
 from scripts.matrix.types import Exclusion, Image, Matrix, Platform, Recipe, Smoke, Tools, Upstream
 
 __all__ = [
     "AuditRule",
+    "Component",
     "Exclusion",
     "Image",
     "Link",
     "Matrix",
+    "Memory",
     "Omission",
     "OtherCuda",
     "Overlap",
@@ -18,6 +21,7 @@ __all__ = [
     "Recipe",
     "Scope",
     "Smoke",
+    "Source",
     "Tools",
     "Upstream",
     "load_matrix",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from scripts.errors import Problem
+from scripts.matrix.reader import find_repeated
 from scripts.matrix.rules import Scope
 from scripts.matrix.types import Exclusion, Image, Matrix
 from scripts.model import Cell
@@ -72,6 +73,31 @@ def find_idle_recipes(matrix: Matrix) -> list[Problem]:
         for image in matrix.images.values()
         for name, line in image.recipes
         if (image.name, name, line) not in used
+    ]
+
+
+def find_wrong_components(matrix: Matrix) -> list[Problem]:
+    """Recipes that compile what is not there, not for their line, or twice; and components that nobody compiles."""
+    problems = []
+    used: set[str] = set()
+    for image in matrix.images.values():
+        for (name, line), recipe in image.recipes.items():
+            place = f"images/{image.name}/image.toml: [recipe.{name}.{line}.compile]"
+            used |= set(recipe.compile)
+            known = [matrix.components[each] for each in recipe.compile if each in matrix.components]
+            for each in recipe.compile:
+                if each not in matrix.components:
+                    known_ids = f"one of: {', '.join(matrix.components) or 'none is written'}"
+                    problems.append(Problem(f"unknown component `{each}`", place, known_ids))
+                elif line not in matrix.components[each].lines:
+                    cause = f"{each} is not for CUDA {line}"
+                    problems.append(Problem(cause, place, f'add [lines."{line}"] to {matrix.components[each].place}'))
+            for each in find_repeated([component.distribution for component in known]):
+                problems.append(Problem(f"`{each}` would be compiled twice", place, "name one version of it"))
+    return problems + [
+        Problem("no recipe compiles it", component.place, "name it in a recipe's `compile`, or delete it")
+        for component in matrix.components.values()
+        if component.id not in used
     ]
 
 

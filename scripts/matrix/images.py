@@ -6,11 +6,11 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
 from scripts.errors import ConfigError, Problem
 from scripts.matrix.read_rules import read_audit_rule, read_link, read_omission, read_other_cuda, read_overlap
-from scripts.matrix.reader import Table, parse_toml
+from scripts.matrix.reader import Table, find_repeated, parse_toml
 from scripts.matrix.types import Image, Recipe, Smoke, Upstream
 
 NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")  # what a tag and a repository allow
@@ -84,18 +84,24 @@ def _recipe(table: Table) -> Recipe:
         revision=table.string("revision"),
         requirements=table.strings("requirements"),
         absent=table.strings("absent", ()),
+        override=table.requirements("override", ()),
         arguments=table.strings("arguments", ()),
-        upstream=tuple(map(_upstream, table.tables("upstream"))),
+        upstream=tuple(_upstream(item, is_wheel=True) for item in table.tables("upstream")),
+        compile=table.strings("compile", ()),
+        archives=tuple(_upstream(item, is_wheel=False) for item in table.tables("archives")),
     )
+    overridden = [canonicalize_name(re.split(r"[^\w.-]", item, maxsplit=1)[0]) for item in recipe.override]
+    for name in find_repeated([*map(canonicalize_name, recipe.absent), *overridden]):
+        table.note(f"`{name}` stands twice, or in `absent` as well", "override", "leave one of them")
     table.finish()
     return recipe
 
 
-def _upstream(table: Table) -> Upstream:
+def _upstream(table: Table, *, is_wheel: bool) -> Upstream:
     upstream = Upstream(table.string("file"), table.string("sha256"), table.number("size"), table.string("url"))
     if upstream.sha256 and not _SHA256.fullmatch(upstream.sha256):
         table.note("expected 64 hexadecimal digits", "sha256")
-    if upstream.file and not _is_wheel(upstream.file):
+    if is_wheel and upstream.file and not _is_wheel(upstream.file):
         table.note(f"`{upstream.file}` is not the file name of a wheel", "file")
     if upstream.url and not upstream.url.startswith("https://"):
         table.note("expected an https:// address", "url")

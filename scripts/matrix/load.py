@@ -12,8 +12,10 @@ from scripts.matrix.cells import (
     find_idle_recipes,
     find_idle_rules,
     find_mixed_recipes,
+    find_wrong_components,
 )
 from scripts.matrix.images import NAME, load_images
+from scripts.matrix.read_components import load_components
 from scripts.matrix.reader import Table, parse_toml
 from scripts.matrix.types import Exclusion, Matrix, Platform, Tools
 from scripts.model import CudaLine, Target
@@ -43,6 +45,7 @@ def load_matrix(root: Path) -> Matrix:
         tools=_tools(table.table("tools")),
         slim=table.flag("slim", True),
         images=load_images(root, problems, cuda, recipes),
+        components=load_components(root, problems, cuda),
     )
     table.finish()
     problems += _references(matrix, problems)
@@ -127,6 +130,7 @@ def _references(matrix: Matrix, found: list[Problem]) -> list[Problem]:
             )
         if chain := _cycle(matrix, image.name):
             problems.append(Problem(f"a cycle of parents: {' → '.join(chain)}", place, "let one of them stand alone"))
+    problems += find_wrong_components(matrix)
     # Which cells exist is unknown while anything is broken: its mistake would be reported a second time, as another.
     if not problems and not found and matrix.images and matrix.recipes:
         # Under different recipes unsaid, candidates clash for that reason alone.

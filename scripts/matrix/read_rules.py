@@ -95,5 +95,8 @@ def _check_link(table: Table, link: Link) -> None:
         table.note(f"`{_NAME}` stands once in the file names of both, or in neither", "path")
     elif any(_NAME in posixpath.dirname(value) for value in (link.path, link.target)):
         table.note(f"`{_NAME}` can stand in a file's name alone", "path")
-    if "*" in link.path or "*" in posixpath.dirname(link.target) or ("*" in link.target and not link.is_pattern):
-        table.note(f"`*` can stand in the target's file name alone, beside `{_NAME}`", "target")
+    folders = posixpath.dirname(link.target).split("/")
+    half = any("*" in folder and folder != "*" for folder in folders) or ("*" in folders and folders[0])
+    if "*" in link.path or half or ("*" in link.target and not link.is_pattern):
+        cause = f"`*` can stand in the target's file name, or for a folder of an absolute one, beside `{_NAME}`"
+        table.note(cause, "target")

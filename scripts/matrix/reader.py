@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from packaging.requirements import InvalidRequirement, Requirement
+
 from scripts.errors import ConfigError, Problem
 
 
@@ -59,6 +61,13 @@ class Table:
             self.note("must not be negative", key)
         return int(value or 0)
 
+    def amount(self, key: str) -> float:
+        """A number that is more than 0, whole or not."""
+        value = self._take(key, (int, float), None)
+        if value is not None and value <= 0:
+            self.note("must be more than 0", key)
+        return float(value or 0)
+
     def flag(self, key: str, default: bool) -> bool:
         return bool(self._take(key, bool, default))
 
@@ -72,6 +81,20 @@ class Table:
         for item in find_repeated(value):
             self.note(f"`{item}` stands twice", key)
         return tuple(value)
+
+    def requirements(self, key: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
+        """A list of requirements as PEP 508 spells them."""
+        found = self.strings(key, default)
+        for item in found:
+            try:
+                Requirement(item)
+            except InvalidRequirement as error:
+                self.note(f"`{item}`: {error}".splitlines()[0], key)
+        return found
+
+    def some_strings(self, key: str) -> tuple[str, ...]:
+        """A list of strings that may be empty, where leaving the key out would mean something else."""
+        return () if self._values.get(key) == [] and self._take(key, list, None) == [] else self.strings(key)
 
     def table(self, key: str) -> Table:
         return Table(self._take(key, dict, {}), self.place, self.problems, self._join(key))
@@ -97,14 +120,14 @@ class Table:
             hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(sorted(self._read)) or 'nothing'}"
             self.note(f"unknown key `{key}`", next_step=hint)
 
-    def _take(self, key: str, kind: type, default: Any) -> Any:
+    def _take(self, key: str, kind: type | tuple[type, ...], default: Any) -> Any:
         self._read.add(key)
         if key not in self._values:
             if default is None:
                 self.note(f"missing key `{key}`")
             return default
         value = self._values[key]
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
             self.note(f"expected {_NAMES[kind]}, found {_kind(value)}", key)
             return [] if kind is list else {} if kind is dict else default
         return value
@@ -114,7 +137,14 @@ class Table:
         return f"{self._path}.{shown}" if self._path else shown
 
 
-_NAMES = {str: "a string", int: "a whole number", bool: "true or false", list: "a list", dict: "a table"}
+_NAMES: dict[type | tuple[type, ...], str] = {
+    str: "a string",
+    int: "a whole number",
+    (int, float): "a number",
+    bool: "true or false",
+    list: "a list",
+    dict: "a table",
+}
 
 
 def _kind(value: object) -> str:

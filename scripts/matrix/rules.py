@@ -82,10 +82,12 @@ class Link:
     (under the same roots) or relative to the link's own folder, and must be there: a link that leads nowhere is
     refused. So is one whose `path` is there already.
 
-    With `{name}` in both file names it is a pattern, and stands for a link for each file that `target` matches. There
-    `{name}` is the shortest text that fits, `*` any other. Where a link's path is there already none is made, and of
-    several files for one link the first by name is taken; a pattern that makes no link at all is refused. So
-    `path = "/opt/venv/lib/{name}.so"` with `target = "{name}.so.*"` gives `libcudart.so → libcudart.so.13`.
+    With `{name}` in both file names it is a pattern, and stands for a link for each file or folder that `target`
+    matches. There `{name}` is the shortest text that fits, `*` any other; in an absolute target `*` may also be a
+    folder's whole name. Where a link's path is there already none is made, and of several targets of one link the first
+    by name is taken; a pattern that makes no link at all is refused. Only what wheels have counts as there: a link can
+    take the place of what the Dockerfile made. So `path = "/opt/venv/lib/{name}.so"` with `target = "{name}.so.*"`
+    gives `libcudart.so → libcudart.so.13`.
     """
 
     path: str

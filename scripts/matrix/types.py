@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from scripts.matrix.components import Component
 from scripts.matrix.rules import AuditRule, Link, Omission, OtherCuda, Overlap
 from scripts.model import CudaLine, Target
 
 
 @dataclass(frozen=True)
 class Upstream:
-    """A wheel that no package index carries: its file name, SHA-256, size in bytes, and address."""
+    """A wheel or an archive that no package index carries: its file name, SHA-256, size in bytes, and address."""
 
     file: str
     sha256: str
@@ -24,16 +25,21 @@ class Upstream:
 class Recipe:
     """How one image is obtained for one CUDA line: upstream's names for it, and what the lock resolves.
 
-    `absent` are distributions left out although something requires them, `arguments` what the image's program is
-    started with before anything that its user says.
+    `absent` are distributions left out although something requires them; `override` are requirements that count instead
+    of what anything else requires of their distributions. `arguments` are what the image's program is started with
+    before anything that its user says. `compile` are the ids of the components that are compiled for it, in order;
+    `archives` are upstream's, which the image's Dockerfile unpacks.
     """
 
     version: str
     revision: str
     requirements: tuple[str, ...]
     absent: tuple[str, ...] = ()
+    override: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
     upstream: tuple[Upstream, ...] = ()
+    compile: tuple[str, ...] = ()
+    archives: tuple[Upstream, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,4 +116,5 @@ class Matrix:
     platform: Platform
     tools: Tools
     images: Mapping[str, Image]
+    components: Mapping[str, Component] = field(default_factory=dict)
     slim: bool = True

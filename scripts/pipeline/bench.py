@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from threading import Lock
 
 from scripts.assemble.assemble import Workshop
 from scripts.assemble.bytecode import SandboxCompiler
-from scripts.buildkit.builder import Builder, EngineBuilder
+from scripts.assemble.components import step_folder
+from scripts.assemble.types import CompileStep
+from scripts.buildkit.builder import Builder
+from scripts.buildkit.pool import open_builder
+from scripts.compile.compile import MadeWheel, compile_wheel
+from scripts.compile.sources import fetch_sources
+from scripts.console import Update
 from scripts.console import step as announce
 from scripts.engine import Engine
 from scripts.fetch import Cache, fetch_files
 from scripts.model import Cell, LockedFile
+from scripts.oci.layout import Layout
 from scripts.project import Project, open_engine
 from scripts.registry.client import Registry
 from scripts.smoke.gpu import Gpu, find_target
@@ -50,10 +58,22 @@ class Bench:
                 with announce(name, "fetch"):
                     fetch_files(files, self.project.site, self.project.matrix.platform)
 
+    def fetch_sources(self, steps: Sequence[CompileStep]) -> None:
+        """Bring the sources of these compile steps into the cache. Raises Undecided that names all that are missing."""
+        with self._fetching:
+            fetch_sources(steps, self.project.site, self.project.matrix.platform)
+
+    def compile(
+        self, step: CompileStep, environment: Layout, work: Path, log: Path, update: Update, *, cached: bool = True
+    ) -> MadeWheel:
+        """Compile a step's wheel in the image of its environment, as `compile_wheel` does."""
+        program = step_folder(self.project.matrix)
+        return compile_wheel(step, environment, self.builder, self.cache, program, work, log, update, cached=cached)
+
 
 def open_bench(project: Project) -> Bench:
     """The engine that this site uses, started if need be, and a workshop on it."""
     engine = open_engine(project)
-    builder = EngineBuilder(engine, project.site.builder)
+    builder = open_builder(engine, project.site.builders)
     workshop = Workshop(builder, Cache(project.site.cache), partial(SandboxCompiler, engine))
     return Bench(project, engine, workshop)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
-from scripts.assemble.steps import BuildOptions, Step, make_steps
+from scripts.assemble.steps import make_steps
+from scripts.assemble.types import BuildOptions, Step
 from scripts.errors import ExitCode, Problem
 from scripts.matrix import AuditRule, Matrix, Smoke, select_rules
 from scripts.model import Cell

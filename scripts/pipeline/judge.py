@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scripts.assemble.steps import BuildOptions
+from scripts.assemble.types import BuildOptions
 from scripts.audit.evidence import AUDIT, identify_audit, identify_wheels, read_audit
 from scripts.files import write_json
 from scripts.matrix import Matrix

@@ -7,7 +7,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.assemble.steps import Step
+from scripts.assemble.types import CompileStep, Step
+from scripts.compile.kept import CompiledWheel, add_wheels, find_compiled, keep_compiled
 from scripts.console import step as announce
 from scripts.engine.images import export_layout, has_image, load_layout
 from scripts.errors import BuildFailed, Undecided
@@ -103,9 +104,37 @@ def keep_layout(bench: Bench, layout: Layout, build_id: str) -> Layout:
     return Layout(destination, layout.manifest)
 
 
+def complete(bench: Bench, step: Step) -> Step:
+    """The step with its compiled wheels among its files: those that nobody has made yet are made here, in order."""
+    return add_wheels(step, [obtain_wheel(bench, each).file for each in step.compiled])
+
+
+def obtain_wheel(bench: Bench, step: CompileStep) -> CompiledWheel:
+    """A compile step's wheel. Whoever else wants the same one waits here, and then finds it made.
+
+    Raises BuildFailed, Undecided, ConfigError.
+    """
+    if known := find_compiled(bench.cache, step.build_id):
+        return known
+    with bench.workspace.claim(step.build_id) as work:
+        if known := find_compiled(bench.cache, step.build_id):
+            return known
+        environment = obtain_image(bench, step.environment)
+        bench.fetch_sources([step])
+        log = bench.workspace.run(step.build_id) / "compile.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        started = time.monotonic()
+        with announce(step.name, "compile") as update:
+            made = bench.compile(step, environment, work, log, update)
+        seconds = round(time.monotonic() - started, 1)
+        name = step.component.distribution
+        return keep_compiled(bench.cache, step.build_id, made.path, name, made.version, seconds)
+
+
 def _build(bench: Bench, step: Step, work: Path) -> Candidate:
     """Assemble a step, after those that it stands on. The caller holds the step's build id."""
-    parent = _obtain_parent(bench, step.parent) if step.parent else None
+    parent = obtain_image(bench, step.parent) if step.parent else None
+    step = complete(bench, step)
     started = time.monotonic()
     bench.fetch(step.name, step.files)
     run = bench.workspace.run(step.build_id)
@@ -118,7 +147,8 @@ def _build(bench: Bench, step: Step, work: Path) -> Candidate:
     return candidate
 
 
-def _obtain_parent(bench: Bench, step: Step) -> Layout:
+def obtain_image(bench: Bench, step: Step) -> Layout:
+    """The image that another stands on or is compiled in: as it lies on this disk, and else built."""
     with bench.workspace.claim(step.build_id) as work:
         known = read_candidate(bench.workspace, step.build_id)
         if known and (layout := find_layout(bench, step.build_id, known.digest)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scripts.assemble.steps import Step
+from scripts.assemble.types import Step
 from scripts.console import step as announce
 from scripts.engine.images import BUILD_ID_LABEL, export_layout, has_image
 from scripts.errors import BuildFailed, ConfigError, Undecided

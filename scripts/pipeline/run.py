@@ -8,12 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from threading import Event
 
+from scripts.compile.estimate import Machine, describe_work
+from scripts.compile.kept import find_compiled, recall_compiled
+from scripts.console import note
 from scripts.errors import BuildFailed, ExitCode, HallmarkError, Problem
 from scripts.model import Result, Verdict
 from scripts.pipeline.bench import Bench
+from scripts.pipeline.candidate import read_candidate
 from scripts.pipeline.job import UNKNOWN, CellReport, Job, Stage
 from scripts.pipeline.judge import CellVerdict
-from scripts.pipeline.obtain import Obtained, obtain
+from scripts.pipeline.obtain import Obtained, complete, obtain
 from scripts.pipeline.output import write_output
 from scripts.pipeline.receive import receive
 from scripts.pipeline.stages import audit_image, audit_wheels, publish, push, rule, smoke
@@ -40,6 +44,7 @@ def run_cells(bench: Bench, jobs: Sequence[Job]) -> list[CellReport]:
 
     After a failure no further cell is begun, unless `keep_going`; a cell that could not be decided is none.
     """
+    _prepare_compiling(bench, jobs)
     failed = Event()
 
     def take(job: Job) -> CellReport:
@@ -53,6 +58,21 @@ def run_cells(bench: Bench, jobs: Sequence[Job]) -> list[CellReport]:
 
     at_a_time = max((job.options.jobs for job in jobs), default=1)
     return [take(job) for job in jobs] if at_a_time < 2 else _take_many(take, jobs, bench, at_a_time)
+
+
+def _prepare_compiling(bench: Bench, jobs: Sequence[Job]) -> None:
+    """Say what there is to compile, and have its sources: what cannot be had is known before hours of work.
+
+    Raises Undecided with every source that is not to be had, unless other cells are to go on without them.
+    """
+    wanted = {each.build_id: each for job in jobs if not job.options.digest for each in job.step.compiled}
+    missing = [each for each in wanted.values() if not find_compiled(bench.cache, each.build_id)]
+    if not missing:
+        return
+    for line in describe_work([each.component for each in missing], Machine.here()):
+        note(f"to compile: {line}")
+    if not any(job.options.keep_going for job in jobs):
+        bench.fetch_sources(missing)
 
 
 def run_cell(bench: Bench, job: Job) -> CellReport:
@@ -70,6 +90,7 @@ def run_cell(bench: Bench, job: Job) -> CellReport:
 def go(bench: Bench, job: Job) -> Iterator[Findings]:
     """The stages in their order; yields what is known after each."""
     found = Findings()
+    job = _with_wheels(bench, job)
     if job.cell.target.has_gpu and not job.options.digest:
         found = replace(found, wheels=(wheels := audit_wheels(bench, job)))
         if not wheels.passed:
@@ -101,6 +122,12 @@ def go(bench: Bench, job: Job) -> Iterator[Findings]:
     yield found
     if job.last >= Stage.PUBLISH and verdict.verdict is Verdict.ACCEPTED:
         yield replace(found, tag=publish(bench, job, candidate, results, evidence))
+
+
+def _with_wheels(bench: Bench, job: Job) -> Job:
+    """The job with its compiled wheels. They are made where they are missing, unless the candidate is known already."""
+    known = job.options.digest or read_candidate(bench.workspace, job.step.build_id)
+    return replace(job, step=recall_compiled(bench.cache, job.step) if known else complete(bench, job.step))
 
 
 def compose(bench: Bench, job: Job, found: Findings, failure: HallmarkError | None, seconds: float) -> CellReport:
@@ -148,5 +175,5 @@ def _take_many(
             return list(pool.map(take, jobs))
         except BaseException:  # an interruption reaches this thread alone: the others end with their builds
             pool.shutdown(wait=False, cancel_futures=True)
-            bench.engine.end_children()
+            bench.builder.stop()
             raise

@@ -123,7 +123,9 @@ def lay_out(image: Image, folder: Path) -> None:
 
 
 def _environment(cell: Cell) -> dict[str, str]:
+    cuda = {"HALLMARK_CUDA": cell.cuda.id} if cell.cuda else {}
     return {
+        **cuda,
         "HALLMARK_TARGET": cell.target.id,
         "HALLMARK_COMPUTE": cell.target.compute,
         "HALLMARK_TOLERANCE": str(TOLERANCE.get(cell.target.id, TOLERANCE_BFLOAT16)),

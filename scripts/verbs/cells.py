@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from scripts import plan as planning
 from scripts import report, trim
 from scripts.assemble.bake import render_bake
 from scripts.assemble.context import lay_out
-from scripts.assemble.steps import BuildOptions, make_steps
-from scripts.buildkit.builder import EngineBuilder
+from scripts.assemble.steps import make_steps
+from scripts.assemble.types import BuildOptions
+from scripts.buildkit.pool import open_builder
+from scripts.compile.estimate import Machine, describe_work
+from scripts.compile.sources import fetch_sources
 from scripts.console import note
 from scripts.engine import Embedded, probe_host
 from scripts.errors import ConfigError, ExitCode, HallmarkError, worst
@@ -20,9 +24,10 @@ from scripts.fetch.cache import lay_out_named
 from scripts.files import format_size
 from scripts.lock import all_slots, check_slots, read_slot, tools_slot
 from scripts.lock.gates import check_recipes
-from scripts.lock.update import update_image, update_recipe, update_tools
+from scripts.lock.slots import has_packages, list_compiled
+from scripts.lock.update import update_component, update_image, update_recipe, update_tools
 from scripts.lock.wheels import lock_upstream
-from scripts.matrix import load_matrix
+from scripts.matrix import Image, Matrix, load_matrix
 from scripts.pipeline import CellReport, Options, Stage, make_jobs, open_bench, read_verdicts, run_cells
 from scripts.pipeline.output import check_output
 from scripts.plan import make_plan
@@ -48,6 +53,9 @@ def plan(root: Path, options: argparse.Namespace) -> int:
         print(render_bake(make_steps(matrix, ready, options_of_site), Workspace(root)))
     else:
         report.show_plan(cells)
+        compiled = [matrix.components[name] for each in cells if each.recipe for name in each.recipe.compile]
+        for line in describe_work(compiled, Machine.here()):
+            note(f"compiled: {line}")
     return ExitCode.ACCEPTED
 
 
@@ -64,31 +72,45 @@ def lock(root: Path, options: argparse.Namespace) -> int:
             note(f"{left} of {checked.sets} sets of wheels were not compared path by path: their RECORDs are not here")
         return ExitCode.ACCEPTED
     site, pip = Site.from_environment(), read_pip_settings()
-    changed = [update_tools(matrix, pip)]
-    for image in matrix.images.values():
-        if not image.cells:
+    chosen = choose_images(matrix, options.images)
+    changed = [] if options.images else [update_tools(matrix, pip)]
+    for image in chosen:
+        if has_packages(image):
             changed.append(update_image(matrix, image))
         for key, recipe in image.recipes.items():
             # What no index carries is fetched first: the solver then finds it in a folder, on any site alike.
             wheels = [lock_upstream(item) for item in recipe.upstream]
             with lay_out_named(fetch_files(wheels, site, matrix.platform), wheels) as folder:
                 changed.append(update_recipe(matrix, image, key, pip, site, [folder]))
+    for component, line, earlier in list_compiled(matrix):
+        if component.image in {image.name for image in chosen}:
+            changed.append(update_component(matrix, component, line, earlier, pip, site))
     note(f"{sum(changed)} of {len(slots)} locks changed")
     return ExitCode.ACCEPTED
+
+
+def choose_images(matrix: Matrix, names: Sequence[str]) -> list[Image]:
+    """The images of these names, or all. Raises ConfigError for a name that none has."""
+    if unknown := sorted(set(names) - set(matrix.images)):
+        raise ConfigError(f"no image {', '.join(unknown)}", "lock", f"one of: {', '.join(matrix.images)}")
+    return [image for image in matrix.images.values() if not names or image.name in names]
 
 
 def fetch(root: Path, options: argparse.Namespace) -> int:
     """Bring the inputs of the selected cells, and of the embedded engine, into the cache."""
     project, cells = open_cells(root, options)
     steps = make_steps(project.matrix, cells, project.build_options(slim=not options.no_slim))
-    files = [file for step in steps for file in step.files]
+    compiled = [each for step in steps for each in step.compiled]
+    fetch_sources(compiled, project.site, project.matrix.platform)
+    files = [file for step in (*steps, *(each.environment for each in compiled)) for file in step.files]
+    files += [file for each in compiled for file in each.files]
     files += read_slot(root, tools_slot(project.matrix)).files
     cache = fetch_files(files, project.site, project.matrix.platform)
     if options.contexts:
         for step in steps:
             folder = project.workspace.contexts(step.name)
             shutil.rmtree(folder, ignore_errors=True)
-            lay_out(step.image, [(file.file, cache.path(file.sha256)) for file in step.packages], folder)
+            lay_out(step, cache, folder)
     distinct = {file.sha256: file.size for file in files}
     note(f"{len(distinct)} files, {format_size(sum(distinct.values()))}, are in {cache.root}")
     return ExitCode.ACCEPTED
@@ -152,7 +174,7 @@ def clean(root: Path, options: argparse.Namespace) -> int:
     """Free everything that no tag needs."""
     project = Project.open(root)
     running = find_running(project)
-    builder = EngineBuilder(running, project.site.builder) if running else None
+    builder = open_builder(running, project.site.builders) if running else None
     freed = trim.clean(project.workspace, running, builder, project.site.cache, inputs=options.cache)
     note(f"{format_size(freed)} freed")
     return ExitCode.ACCEPTED

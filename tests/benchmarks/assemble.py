@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scripts.assemble.assemble import Workshop
-from scripts.assemble.steps import Step
+from scripts.assemble.types import Step
 from scripts.buildkit.build import Build, make_command
 from scripts.console import note
 from scripts.files import format_size

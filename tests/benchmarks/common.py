@@ -12,7 +12,8 @@ from pathlib import Path
 from threading import Event, Thread
 
 from scripts.assemble.assemble import Workshop
-from scripts.assemble.steps import Step, make_steps
+from scripts.assemble.steps import make_steps
+from scripts.assemble.types import Step
 from scripts.buildkit.build import Build, make_command
 from scripts.errors import BuildFailed, Undecided
 from scripts.fetch import Cache, fetch_files

@@ -14,7 +14,7 @@ import json
 import statistics
 from typing import Any
 
-from scripts.assemble.steps import Step
+from scripts.assemble.types import Step
 from scripts.engine.images import has_image, load_layout, remove_image
 from scripts.engine.sandbox import Request, open_sandbox
 from scripts.errors import Undecided

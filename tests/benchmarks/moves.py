@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from scripts.assemble.steps import Step
+from scripts.assemble.types import Step
 from scripts.engine import Embedded
 from scripts.files import format_size, link_or_copy, sha256_file
 from scripts.lock import read_slot, tools_slot

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.assemble.steps import BuildOptions, Step, make_steps
+from scripts.assemble.steps import make_steps
+from scripts.assemble.types import BuildOptions, Step
 from scripts.engine import Embedded, Engine
 from scripts.engine.images import BUILD_ID_LABEL
 from scripts.files import link_or_copy
@@ -129,7 +130,7 @@ def sandbox(checkout: Project, engine: Engine, tmp_path_factory: pytest.TempPath
         for name, value in {**engine.environment, "DOCKER_HOST": engine.host, "HALLMARK_ENGINE": "host"}.items():
             patch.setenv(name, value)
         project = Project.open(root)
-        _share_base(checkout, project, engine)
+        share_base(checkout, project)
         yield project
         images = {planned.image.name for planned in make_plan(project.matrix)}
         for image in engine.client.images.list(all=True, filters={"label": BUILD_ID_LABEL}):
@@ -155,8 +156,8 @@ def _write_locks(root: Path) -> None:
             write_lock(root / slot.place, Lock(slot.config_id, real.epoch, (wheel,)))
 
 
-def _share_base(checkout: Project, project: Project, engine: Engine) -> None:
-    """Give the sandbox the checkout's build of the base image: its build id is the same, so once is enough."""
+def share_base(checkout: Project, project: Project) -> Step:
+    """Give a sandbox the checkout's build of the base image: its build id is the same, so once is enough."""
     base = find_step(checkout, "pytorch-cpu").parent
     assert base
     obtain(open_bench(checkout), base)
@@ -167,6 +168,7 @@ def _share_base(checkout: Project, project: Project, engine: Engine) -> None:
         for path in source.rglob("*"):
             if path.is_file():
                 link_or_copy(path, destination / path.relative_to(source))
+    return base
 
 
 def find_step(project: Project, cell: str) -> Step:

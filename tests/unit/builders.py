@@ -94,6 +94,70 @@ timeout_s = 60
 memory_gib = 2
 """
 
+COMPONENT = f"""\
+distribution = "serve-kernels"
+requirements = ["cmake>=3.26,<4"]
+absent = ["triton"]
+arguments = {{ SWITCH = "1" }}
+
+[cost]
+units = 110
+cpu_minutes = 80
+
+[memory]
+unit = 1.5
+heavy = [{{ units = "*fp4*", gib = 11 }}]
+
+[lines."12.8"]
+requirements = ["torch==2.0"]
+absent = ["cuda-bindings"]
+arguments = {{ MODE = "old" }}
+
+[[source]]
+name = "kernels"
+sdist = "serve-kernels==1.0"
+[[source]]
+name = "attention"
+repository = "https://example.com/attention"
+commit = "{"1" * 40}"
+pin = "cmake/attention.cmake"
+submodules = ["csrc/cutlass"]
+variable = "ATTENTION_DIR"
+[[source]]
+name = "kit"
+url = "https://example.com/kit/v1.tar.gz"
+sha256 = "{"a" * 64}"
+[[source]]
+name = "cutlass"
+lines = ["13.0"]
+sdist = "other==2.0"
+folder = "3rdparty/cutlass"
+"""
+COMPILED = """\
+[recipe.source."12.8"]
+version = "1.2.0"
+revision = "v1.2.0"
+requirements = ["serve==1.2.0", "serve-kernels"]
+compile = ["kernels-1.0"]
+"""
+TOOLKIT = """\
+summary = "Compilers"
+parent = "base"
+source = "https://example.com/toolkit"
+licenses = "MIT"
+
+[recipe.source."12.8"]
+version = "12.8.1"
+revision = "12.8.1"
+requirements = ["cmake>=3", "ninja"]
+absent = ["nothing"]
+
+[smoke]
+checks = ["load"]
+timeout_s = 60
+memory_gib = 2
+"""
+
 CPU = Target("cpu", "any processor", "wheel")
 RTX = Target("5090", "RTX 5090", "source", compute="12.0", driver="570", memory=32)
 CUDA = CudaLine("12.8", "12.8.1", "570.124.06")
@@ -110,6 +174,16 @@ def write_project(root: Path) -> Path:
         write(root / f"images/{name}/Dockerfile", "FROM parent\n")
         write(root / f"images/{name}/smoke.py", "import probe\n")
         write(root / f"images/{name}/README.md", f"# {name}\n")
+    return root
+
+
+def write_component(root: Path) -> Path:
+    """To a checkout, a component that a recipe of `serve` compiles, and the image that has the compilers."""
+    write(root / "images/serve/components/kernels/1.0.toml", COMPONENT)
+    write(root / "images/serve/components/kernels/build", "#!/bin/sh\n")
+    edit(root / "images/serve/image.toml", "[smoke]", f"{COMPILED}\n[smoke]")
+    write(root / "images/toolkit/image.toml", TOOLKIT)
+    write(root / "images/toolkit/Dockerfile", "FROM parent\n")
     return root
 
 

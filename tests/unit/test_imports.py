@@ -30,6 +30,7 @@ ORDER = [
     ["slim"],
     ["buildkit"],
     ["assemble"],
+    ["compile"],
     ["audit", "smoke"],
     ["verdict"],
     ["publish"],

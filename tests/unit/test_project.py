@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from scripts import project as module
-from scripts.assemble.steps import BuildOptions
+from scripts.assemble.types import BuildOptions
 from scripts.engine import Engine
 from scripts.errors import ConfigError, Undecided
 from scripts.fetch import Cache

@@ -29,7 +29,7 @@ def print_from(monkeypatch: pytest.MonkeyPatch, text: str) -> list[list[str]]:
 def test_without_variables_a_site_has_no_overrides() -> None:
     site = Site.from_environment({"HOME": "/home/me"})
     assert (site.engine, site.registry, site.mirrors, site.wheels) == ("auto", "", (), ())
-    assert site.builder == "default"
+    assert site.builders == ("default",)
 
 
 def test_every_variable_is_read(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     site = Site.from_environment(
         {
-            "HALLMARK_BUILDER": "far-away_2",
+            "HALLMARK_BUILDER": "default,far-away_2",
             "HALLMARK_COMPRESSION": "gzip",
             "HALLMARK_ENGINE": "embedded",
             "HALLMARK_REGISTRY": "registry.example.com/team/",
@@ -47,7 +47,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         }
     )
     assert site.engine == "embedded"
-    assert site.builder == "far-away_2"
+    assert site.builders == ("default", "far-away_2")
     assert site.compression == "gzip"
     assert site.registry == "registry.example.com/team"
     assert site.mirrors == ("https://one.invalid", "http://two.invalid/x")
@@ -68,8 +68,10 @@ def test_an_empty_variable_is_as_good_as_none() -> None:
         ({"HALLMARK_REGISTERY": "x"}, "unknown variable HALLMARK_REGISTERY"),
         ({"HALLMARK_B": "", "HALLMARK_A": ""}, "unknown variable HALLMARK_A, HALLMARK_B"),
         ({"HALLMARK_ENGINE": "podman"}, "HALLMARK_ENGINE=podman\n  next: one of: auto, host, embedded"),
-        ({"HALLMARK_BUILDER": "--help"}, "HALLMARK_BUILDER=--help is no builder's name\n  next: `docker buildx ls`"),
-        ({"HALLMARK_BUILDER": "a b"}, "HALLMARK_BUILDER=a b is no builder's name"),
+        ({"HALLMARK_BUILDER": "--help"}, "HALLMARK_BUILDER=--help is no builder's name, nor a list of them: a,b"),
+        ({"HALLMARK_BUILDER": "a b"}, "next: `docker buildx ls` lists the names"),
+        ({"HALLMARK_BUILDER": "a,,b"}, "HALLMARK_BUILDER=a,,b is no"),
+        ({"HALLMARK_BUILDER": "a,a"}, "HALLMARK_BUILDER=a,a is no"),
         ({"HALLMARK_COMPRESSION": "xz"}, "HALLMARK_COMPRESSION=xz\n  next: one of: zstd, gzip"),
         ({"HALLMARK_WHEELS": "/no/such/folder"}, "HALLMARK_WHEELS: /no/such/folder is not a folder"),
     ],

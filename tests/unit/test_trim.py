@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scripts.assemble.steps import Step
+from scripts.assemble.types import Step
 from scripts.trim import DERIVED, clean, trim
 from scripts.workspace import Workspace
 from tests.unit.builders import EPOCH, make_image, write

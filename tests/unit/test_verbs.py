@@ -19,7 +19,8 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from scripts import verbs
 from scripts.__main__ import main, make_parser
-from scripts.assemble.steps import BuildOptions, make_steps
+from scripts.assemble.steps import make_steps
+from scripts.assemble.types import BuildOptions
 from scripts.audit.library import Library
 from scripts.audit.subject import Subject
 from scripts.errors import ExitCode, Undecided
@@ -283,7 +284,7 @@ class Runs:
         monkeypatch.setattr(cells, "open_bench", lambda project: SimpleNamespace(builder=self))
         monkeypatch.setattr(cells, "run_cells", self._run)
 
-    def prune(self) -> None:
+    def prune(self, *, everything: bool = False) -> None:
         self.pruned += 1
 
     def _run(self, bench: object, jobs: Sequence[Job]) -> list[CellReport]:

@@ -14,7 +14,7 @@ import zstandard
 
 from scripts.assemble import assemble as module
 from scripts.assemble.assemble import Workshop
-from scripts.assemble.steps import Step
+from scripts.assemble.types import Step
 from scripts.errors import BuildFailed, ConfigError, Undecided
 from scripts.fetch import Cache
 from scripts.matrix import Link, Overlap

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from scripts.assemble.bake import render_bake
-from scripts.assemble.steps import BuildOptions, Step, make_steps
+from scripts.assemble.steps import make_steps
+from scripts.assemble.types import BuildOptions, Step
 from scripts.matrix import Matrix
 from scripts.plan import Selection, make_plan
 from scripts.workspace import Workspace

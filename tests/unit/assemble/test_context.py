@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from scripts.assemble.context import describe_context, lay_out, list_context
+from scripts.assemble.context import Contexts, describe_context, lay_out, list_context
+from scripts.assemble.types import Step
 from scripts.errors import ConfigError, Undecided
+from scripts.fetch import Cache
 from scripts.matrix import Image
-from tests.unit.builders import make_image, write
+from tests.unit.builders import EPOCH, lock_bytes, make_image, put_in_cache, write
 from tests.unit.debs import make_deb
 
 
@@ -26,13 +28,22 @@ def image(tmp_path: Path) -> Image:
     return make_image(folder)
 
 
+def lay(image: Image, folder: Path, *files: tuple[str, str, bytes], parent: Step | None = None) -> Contexts:
+    """The contexts of an image with these inputs: each by its kind, its file name and its bytes."""
+    cache = Cache(folder / "cache")
+    for _, _, data in files:
+        put_in_cache(cache, data)
+    locked = tuple(lock_bytes(data, file=file, kind=kind) for kind, file, data in files)
+    return lay_out(Step(image.name, image, parent, locked, EPOCH, {}), cache, folder / "work")
+
+
 def modes(folder: Path) -> dict[str, int]:
     return {str(path.relative_to(folder)): stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*")}
 
 
 def test_a_build_sees_its_dockerfile_and_its_context_and_nothing_beside_them(image: Image, tmp_path: Path) -> None:
     assert list(list_context(image)) == ["Dockerfile", "patches/one.patch", "setup"] == list(describe_context(image))
-    made = lay_out(image, [], tmp_path / "work")
+    made = lay(image, tmp_path)
     expected = {"Dockerfile": 0o644, "patches": 0o755, "patches/one.patch": 0o644, "setup": 0o755}
     assert modes(made.context) == expected
     assert list(made.inputs.iterdir()) == []
@@ -44,7 +55,7 @@ def test_modes_do_not_depend_on_the_umask_or_the_checkouts_own(image: Image, tmp
     for mask in (0o022, 0o077, 0o002):
         before = os.umask(mask)
         try:
-            found.append(modes(lay_out(image, [], tmp_path / f"work{mask}").context))
+            found.append(modes(lay(image, tmp_path / str(mask)).context))
         finally:
             os.umask(before)
     assert found[0] == found[1] == found[2]
@@ -63,11 +74,24 @@ def test_an_image_without_a_dockerfile_is_refused(image: Image) -> None:
 
 
 def test_packages_are_linked_and_become_a_first_root_file_system(image: Image, tmp_path: Path) -> None:
-    package = make_deb(tmp_path / "kept", [("./bin/sh", b"shell")])
-    made = lay_out(image, [("dash_1_amd64.deb", package)], tmp_path / "work")
-    assert (made.inputs / "dash_1_amd64.deb").samefile(package)
+    package = make_deb(tmp_path / "kept", [("./bin/sh", b"shell")]).read_bytes()
+    made = lay(image, tmp_path, ("deb", "dash_1_amd64.deb", package))
+    cached = Cache(tmp_path / "cache").path(lock_bytes(package).sha256)
+    assert (made.inputs / "dash_1_amd64.deb").samefile(cached)
     with tarfile.open(made.context / "stage1.tar") as tar:
         assert "usr/bin/sh" in tar.getnames()
+
+
+def test_an_image_on_another_has_packages_and_archives_as_they_are_and_no_wheel_among_them(
+    image: Image, tmp_path: Path
+) -> None:
+    base = Step("base", image, None, (), EPOCH, {})
+    package = make_deb(tmp_path / "kept", [("./bin/sh", b"shell")]).read_bytes()
+    files = (("deb", "dash_1_amd64.deb", package), ("archive", "nvcc.tar.xz", b"archive"), ("wheel", "a.whl", b"wheel"))
+    made = lay(image, tmp_path, *files, parent=base)
+    assert sorted(path.name for path in made.inputs.iterdir()) == ["dash_1_amd64.deb", "nvcc.tar.xz"]
+    assert (made.inputs / "nvcc.tar.xz").read_bytes() == b"archive"
+    assert not (made.context / "stage1.tar").exists()
 
 
 def test_a_full_disk_is_undecided(image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,4 +100,4 @@ def test_a_full_disk_is_undecided(image: Image, tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr("scripts.assemble.context.shutil.copyfile", fill)
     with pytest.raises(Undecided, match="the disk is full"):
-        lay_out(image, [], tmp_path / "work")
+        lay(image, tmp_path)

@@ -43,6 +43,44 @@ def test_a_pattern_may_look_into_another_folder() -> None:
     assert found["usr/local/lib/libnvrtc.so"] == "../../../opt/venv/lib/libnvrtc.so.13"
 
 
+CUDA = "/opt/venv/nvidia"
+HEADERS = [
+    "opt/venv/nvidia/blas/include/blas.h",
+    "opt/venv/nvidia/blas/lib/libblas.so.12",
+    "opt/venv/nvidia/nccl/include/nccl.h",
+    "opt/venv/nvidia/nccl/include/nccl_device/coop.h",
+    "opt/venv/nvidia/nccl/include/deep/er/one.h",
+    "opt/venv/nvidia/rt/include/blas.h",
+]
+
+
+def headers(*rules: tuple[str, str]) -> dict[str, str]:
+    made = make_links([Link(path, target, "why") for path, target in rules], HEADERS, "image.toml")
+    return {entry.path: entry.target for entry in made}
+
+
+def test_a_pattern_may_look_into_every_folder_of_one_and_links_whole_folders_too() -> None:
+    assert headers(("/usr/local/cuda/include/{name}", f"{CUDA}/*/include/{{name}}")) == {
+        "usr/local/cuda/include/blas.h": f"{CUDA}/blas/include/blas.h",
+        "usr/local/cuda/include/deep": f"{CUDA}/nccl/include/deep",
+        "usr/local/cuda/include/nccl.h": f"{CUDA}/nccl/include/nccl.h",
+        "usr/local/cuda/include/nccl_device": f"{CUDA}/nccl/include/nccl_device",
+    }
+
+
+def test_a_star_is_one_folder_and_not_several() -> None:
+    with pytest.raises(ConfigError, match="finds no file"):
+        headers(("/usr/local/cuda/include/{name}", f"{CUDA}/*/{{name}}.h"))
+
+
+def test_links_need_no_more_than_what_is_there() -> None:
+    rules = (f"{CUDA}/*/lib/lib{{name}}", f"{CUDA}/*/lib/{{name}}.so.*")
+    assert headers(("/usr/local/cuda/lib/lib{name}", rules[0]), ("/usr/local/cuda/lib/{name}.so", rules[1])) == {
+        "usr/local/cuda/lib/libblas.so.12": f"{CUDA}/blas/lib/libblas.so.12",
+        "usr/local/cuda/lib/libblas.so": f"{CUDA}/blas/lib/libblas.so.12",
+    }
+
+
 @pytest.mark.parametrize(
     ("rules", "cause"),
     [

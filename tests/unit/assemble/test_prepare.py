@@ -7,7 +7,7 @@ import pytest
 
 from scripts.assemble import prepare as module
 from scripts.assemble.prepare import Wheel, prepare_wheels
-from scripts.assemble.steps import Step
+from scripts.assemble.types import Step
 from scripts.fetch import Cache
 from scripts.model import LockedFile
 from scripts.slim.wheel.cached import SlimmedFile

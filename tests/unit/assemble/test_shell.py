@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from scripts.assemble.shell import build_shell, shell_arguments
-from scripts.assemble.steps import Step
+from scripts.assemble.types import Step
 from scripts.errors import BuildFailed
 from scripts.fetch import Cache
 from scripts.oci.layout import Layout

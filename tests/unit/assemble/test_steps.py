@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.assemble import steps as module
-from scripts.assemble.steps import BuildOptions, Step, make_steps
+from scripts.assemble import build_ids as module
+from scripts.assemble.steps import make_steps
+from scripts.assemble.types import BuildOptions, Step
 from scripts.errors import ConfigError
 from scripts.lock import Lock
 from scripts.lock.lockfile import read_lock, write_lock
@@ -241,10 +242,10 @@ def append(root: Path, text: str) -> None:
         stream.write(text)
 
 
-def test_upstreams_wheels_for_a_gpu_are_cut_down_to_it_and_nothing_else_is(gpu_root: Path) -> None:
+def test_wheels_for_a_gpu_are_cut_down_to_it_whatever_else_is_compiled(gpu_root: Path) -> None:
     assert {name: step.slim for name, step in gpu_steps(gpu_root).items()} == {
         "base": "",
-        "serve-cu128-sm120": "",
+        "serve-cu128-sm120": "12.0",
         SERVE_GPU: "12.0",
         "train-cpu": "",
     }
@@ -256,9 +257,10 @@ def test_whether_and_how_wheels_are_cut_down_changes_the_id(gpu_root: Path, monk
         return [name for name in before if before[name].build_id != after[name].build_id]
 
     whole, slim = gpu_steps(gpu_root, slim=False), gpu_steps(gpu_root)
-    assert changed(whole, slim) == [SERVE_GPU]
+    both = ["serve-cu128-sm120", SERVE_GPU]
+    assert changed(whole, slim) == both
     monkeypatch.setattr(module, "SLIMMER", 999)
-    assert changed(slim, gpu_steps(gpu_root)) == [SERVE_GPU], "another slimmer"
+    assert changed(slim, gpu_steps(gpu_root)) == both, "another slimmer"
     assert changed(whole, gpu_steps(gpu_root, slim=False)) == []
     slim = gpu_steps(gpu_root)
     edit(gpu_root / "matrix.toml", 'compute = "12.0"', 'compute = "12.1"')
@@ -373,3 +375,66 @@ def test_a_base_without_the_platforms_python_is_refused(root: Path) -> None:
     relock(root, BASE_LOCK, name="python3.12")
     with pytest.raises(ConfigError, match=r"no package `python3\.11`"):
         steps_of(root)
+
+
+# --- an image in cells that installs packages and unpacks archives of its own
+
+ARCHIVE = """
+[[recipe.source."12.8".archives]]
+file = "nvcc-linux-x86_64-12.8.93-archive.tar.xz"
+sha256 = "2222222222222222222222222222222222222222222222222222222222222222"
+size = 3
+url = "https://example.com/nvcc-linux-x86_64-12.8.93-archive.tar.xz"
+"""
+SERVE_SOURCE = "serve-cu128-sm120"
+
+
+def add_inputs(root: Path, *, epoch: int = EPOCH) -> None:
+    """Give the server, compiled for CUDA 12.8, a package and an archive, and lock both."""
+    path = root / SERVE / "image.toml"
+    recipe = '[recipe.source."12.8"]\nversion = "1.2.0"\nrevision = "v1.2.0"\nrequirements = ["serve==1.2.0"]\n'
+    write(path, path.read_text().replace(recipe, recipe + ARCHIVE))
+    edit(path, 'parent = "base"', 'parent = "base"\npackages = ["xz-utils"]')
+    write_locks(root, load_matrix(root))
+    place = f"{SERVE}/lock/source-cu128.toml"
+    lock = read_lock(root / place, place)
+    archive = lock_bytes(b"...", file="nvcc-linux-x86_64-12.8.93-archive.tar.xz", kind="archive")
+    write_lock(root / place, Lock(lock.config, lock.epoch, (*lock.files, archive)))
+    place = f"{SERVE}/lock/debian.toml"
+    lock = read_lock(root / place, place)
+    write_lock(root / place, Lock(lock.config, epoch, lock.files))
+
+
+def test_packages_and_archives_of_an_image_in_cells_are_its_inputs(gpu_root: Path) -> None:
+    add_inputs(gpu_root)
+    step = gpu_steps(gpu_root)[SERVE_SOURCE]
+    assert [file.kind for file in step.files] == ["deb", "wheel", "archive"]
+    assert step.inputs == (*step.packages, step.files[2])
+    assert [file.kind for file in step.wheels] == ["wheel"]
+    assert step.python == "3.11.2", "the interpreter is the parent's, whatever packages it has itself"
+
+
+def test_packages_and_archives_of_an_image_in_cells_change_its_id(gpu_root: Path) -> None:
+    add_inputs(gpu_root)
+    before = gpu_steps(gpu_root)
+    relock(gpu_root, f"{SERVE}/lock/debian.toml", sha256="0" * 64)
+    package = gpu_steps(gpu_root)
+    assert {name for name in before if before[name].build_id != package[name].build_id} == {SERVE_SOURCE, SERVE_GPU}
+    place = f"{SERVE}/lock/source-cu128.toml"
+    lock = read_lock(gpu_root / place, place)
+    other = dataclasses.replace(lock.files[-1], sha256="0" * 64)
+    write_lock(gpu_root / place, Lock(lock.config, lock.epoch, (*lock.files[:-1], other)))
+    archive = gpu_steps(gpu_root)
+    assert [name for name in before if package[name].build_id != archive[name].build_id] == [SERVE_SOURCE]
+
+
+def test_the_time_of_its_packages_counts_too(gpu_root: Path) -> None:
+    add_inputs(gpu_root, epoch=EPOCH + 7)
+    assert gpu_steps(gpu_root)[SERVE_SOURCE].epoch == EPOCH + 7
+
+
+def test_a_missing_lock_of_its_packages_stops_before_anything_is_built(gpu_root: Path) -> None:
+    add_inputs(gpu_root)
+    (gpu_root / SERVE / "lock/debian.toml").unlink()
+    with pytest.raises(ConfigError, match=r"serve/lock/debian\.toml: there is no lock file"):
+        gpu_steps(gpu_root)

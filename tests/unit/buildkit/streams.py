@@ -55,7 +55,7 @@ class FakeBuilder:
     stopped: int = 0
     on_run: Callable[[], None] = lambda: None
 
-    def prune(self) -> None:
+    def prune(self, *, everything: bool = False) -> None:
         self.pruned += 1
 
     def run(self, arguments: Sequence[str], on_line: Callable[[str], None]) -> int:

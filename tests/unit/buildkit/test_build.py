@@ -56,6 +56,12 @@ def test_what_may_be_otherwise() -> None:
     assert len(rest) == len(make_command(BUILD))
 
 
+def test_files_come_out_as_they_are_where_no_image_is_asked_for() -> None:
+    command = make_command(replace(BUILD, export="local"))
+    assert command[command.index("--output") + 1] == "type=local,dest=/no/such/layout"
+    assert len(command) == len(make_command(BUILD))
+
+
 # --- the run
 
 
@@ -77,6 +83,17 @@ def test_a_build_that_ends_with_0_is_done(tmp_path: Path) -> None:
     assert error is None and builder.ran == [make_command(BUILD)]
     assert (tmp_path / "run/build.log").read_text() == f"#1 {RUN}\n#1 cc -o x\n#1 DONE 2.5s\n"
     assert said == [f"0 of 1 steps: {RUN}", f"0 of 1 steps: {RUN}: cc -o x", "1 of 1 steps"]
+
+
+def test_a_reader_of_the_output_says_how_far_it_is(tmp_path: Path) -> None:
+    def describe(line: str) -> str | None:
+        return f"unit {line[1:4]}" if line.startswith("[") else None
+
+    lines = compact(vertex("r", RUN), output("r", b"[1/9] x\n"), output("r", b"a warning\n"), output("r", b"[2/9] y\n"))
+    said: list[str] = []
+    run_build(FakeBuilder([(0, lines)]), BUILD, tmp_path / "log", said.append, describe)
+    assert said == [f"0 of 1 steps: {RUN}", "unit 1/9", "unit 2/9"]
+    assert "#1 [1/9] x\n#1 a warning\n#1 [2/9] y\n" in (tmp_path / "log").read_text()
 
 
 def test_the_log_can_be_read_while_the_build_runs(tmp_path: Path) -> None:

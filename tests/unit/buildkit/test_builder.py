@@ -97,6 +97,11 @@ def test_only_a_cache_of_ours_is_emptied(name: str, embedded: bool, pruned: bool
     builder = make(name, embedded=embedded)
     engine_of(builder).answer.append("")
     builder.prune()
+    asked = [" ".join(command) for command in engine_of(builder).asked]
+    assert all(command.startswith("builder prune --all --force --filter type=") for command in asked)
+    assert bool(asked) is pruned and not any("cachemount" in command for command in asked)
+    engine_of(builder).asked.clear()
+    builder.prune(everything=True)
     assert engine_of(builder).asked == [["builder", "prune", "--all", "--force"]] * pruned
 
 

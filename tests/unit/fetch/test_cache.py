@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import fcntl
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from scripts.errors import Undecided
 from scripts.fetch import Cache
 from scripts.fetch.cache import lay_out_named
+from scripts.model import LockedTree
 from tests.unit.builders import lock_bytes, put_in_cache, sha256
 
 DATA = b"some bytes"
@@ -92,3 +94,20 @@ def test_files_have_their_own_names_for_a_while(cache: Cache) -> None:
         assert (folder / FILE.file).read_bytes() == DATA
     assert not folder.exists()
     assert cache.holds(FILE)
+
+
+def test_a_file_of_unknown_size_is_held_by_its_name(cache: Cache) -> None:
+    unsized = replace(FILE, size=0)
+    assert not cache.holds(unsized)
+    put_in_cache(cache, b"x")
+    assert cache.holds(replace(unsized, sha256=sha256(b"x")))
+
+
+def test_a_tree_is_named_by_its_commit_and_the_submodules_in_it(cache: Cache) -> None:
+    tree = LockedTree("lib", "https://a.invalid/lib", "c" * 40)
+    named = [
+        cache.tree(each).relative_to(cache.root).as_posix()
+        for each in (tree, replace(tree, submodules=()), replace(tree, submodules=("a", "b")))
+    ]
+    assert named[0] == f"git/{'c' * 40}.tar" and len(set(named)) == 3
+    assert cache.tree(replace(tree, name="other", repository="https://b.invalid/x", tag="v1")) == cache.tree(tree)

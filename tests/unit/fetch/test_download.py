@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from scripts.fetch import Cache
 from scripts.fetch.download import ATTEMPTS, download
 from scripts.fetch.sources import Sources
 from scripts.files import CHUNK
+from scripts.model import LockedFile
 from tests.unit.builders import lock_bytes, put_in_cache, sha256
 
 from .fake_web import FakeWeb, pieces, refuse, serve, status, stream
@@ -34,10 +36,10 @@ class Site:
         self.web = FakeWeb()
         self.advanced: list[int] = []
 
-    def download(self, *mirrors: str, **sources: Any) -> None:
+    def download(self, *mirrors: str, file: LockedFile = FILE, **sources: Any) -> None:
         known = Sources(mirrors=mirrors, **sources)
         with self.web.session() as session:
-            download(session, FILE, self.cache, known, self.advanced.append)
+            download(session, file, self.cache, known, self.advanced.append)
 
     def fail(self, *mirrors: str, **sources: Any) -> str:
         with pytest.raises(Undecided) as caught:
@@ -291,3 +293,40 @@ def test_a_full_disk_while_copying_from_a_folder(site: Site, tmp_path: Path) -> 
     with site.cache.claim(FILE.sha256):
         site.part.symlink_to("/dev/full")
     assert "the disk is full" in site.fail(folders=(tmp_path,))
+
+
+# --- a size that nobody had said: the hash decides alone
+
+UNSIZED = replace(FILE, kind="archive", size=0)
+
+
+def test_a_file_of_unknown_size_is_gone_on_with(site: Site) -> None:
+    site.start_part(DATA[:100])
+    site.web.put(FIRST, serve(DATA))
+    site.download(ONE, file=UNSIZED)
+    site.assert_complete()
+    assert site.web.asked(FIRST) == ["bytes=100-"]
+    site.download(ONE, file=UNSIZED)
+    assert len(site.web.requests) == 1, "it is here"
+
+
+def test_a_whole_part_of_unknown_size_is_taken_when_nothing_is_left_to_send(site: Site) -> None:
+    site.start_part(DATA)
+    site.web.put(FIRST, serve(DATA))
+    site.download(ONE, file=UNSIZED)
+    site.assert_complete()
+
+
+def test_a_wrong_part_of_unknown_size_is_begun_anew(site: Site) -> None:
+    site.start_part(DATA[::-1])
+    site.web.put(FIRST, serve(DATA))
+    site.download(ONE, file=UNSIZED)
+    site.assert_complete()
+    assert site.web.asked(FIRST) == [f"bytes={len(DATA)}-", ""]
+
+
+def test_other_bytes_of_unknown_size_are_refused(site: Site) -> None:
+    site.web.put(FIRST, serve(DATA[::-1]))
+    said = site.fail(ONE, file=UNSIZED)
+    assert f"could not be fetched (SHA-256 {FILE.sha256})" in said
+    assert f"expected SHA-256 {FILE.sha256}, found {sha256(DATA[::-1])}" in said

@@ -9,7 +9,7 @@ import pytest
 from scripts.errors import ConfigError
 from scripts.fetch import sources
 from scripts.fetch.sources import Sources, find_sources
-from scripts.index import FoundWheel
+from scripts.index import FoundFile
 from scripts.matrix import Platform
 from scripts.site import PipSettings, Site
 from tests.unit.builders import lock_bytes
@@ -32,13 +32,13 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the site's pip, apt and index say; each that is asked notes it under `asked`."""
     found: dict[str, Any] = {"pip": PipSettings(), "apt": {}, "index": {}, "asked": []}
 
-    def resolve(pins: Sequence[str], absent: Sequence[str], *_: Any, **options: Any) -> list[FoundWheel]:
+    def resolve(pins: Sequence[str], absent: Sequence[str], *_: Any, **options: Any) -> list[FoundFile]:
         assert options["with_dependencies"] is False, "only the files of these pins are wanted"
         found["asked"].append(sorted(pins))
         if isinstance(found["index"], Exception):
             raise found["index"]
         known = [(*pin.split("==="), *found["index"][pin]) for pin in pins if pin in found["index"]]
-        return [FoundWheel(name, version, file, digest, url, 0) for name, version, file, digest, url in known]
+        return [FoundFile(name, version, file, digest, url, 0) for name, version, file, digest, url in known]
 
     def read_pip() -> Any:
         found["asked"].append("pip")
@@ -66,7 +66,7 @@ def test_a_package_comes_from_the_sites_archives_then_upstream_then_the_mirrors(
 
 def test_a_wheel_comes_from_the_sites_index_then_upstream_then_the_mirrors() -> None:
     urls = {UPSTREAM.file: "https://index.invalid/torch.whl"}
-    known = Sources(apt_roots=("http://a.invalid",), wheel_urls=urls, mirrors=("http://m.invalid",))
+    known = Sources(apt_roots=("http://a.invalid",), index_urls=urls, mirrors=("http://m.invalid",))
     assert known.urls(UPSTREAM) == [
         "https://index.invalid/torch.whl",
         "https://up.invalid/torch.whl",
@@ -96,12 +96,12 @@ def test_only_what_is_missing_is_asked_about(settings: dict[str, Any]) -> None:
 
 def test_the_index_tells_the_addresses_of_wheels(settings: dict[str, Any]) -> None:
     settings["index"] = {"thing===1.0": (WHEEL.file, WHEEL.sha256, "https://index.invalid/thing.whl")}
-    assert find_sources(make_site(), PLATFORM, [WHEEL]).wheel_urls == {WHEEL.file: "https://index.invalid/thing.whl"}
+    assert find_sources(make_site(), PLATFORM, [WHEEL]).index_urls == {WHEEL.file: "https://index.invalid/thing.whl"}
 
 
 def test_a_wheel_that_the_solver_found_in_a_folder_has_no_address(settings: dict[str, Any]) -> None:
     settings["index"] = {"thing===1.0": (WHEEL.file, WHEEL.sha256, "file:///wheels/thing.whl")}
-    assert find_sources(make_site(), PLATFORM, [WHEEL]).wheel_urls == {}
+    assert find_sources(make_site(), PLATFORM, [WHEEL]).index_urls == {}
 
 
 def test_the_solver_is_shown_the_sites_own_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_the_solver_is_shown_the_sites_own_folders(monkeypatch: pytest.MonkeyPat
 
     def resolve(
         pins: Any, absent: Any, platform: Any, pip: Any, folders: Sequence[Path] = (), **_: Any
-    ) -> list[FoundWheel]:
+    ) -> list[FoundFile]:
         shown.append(folders)
         return []
 
@@ -125,7 +125,7 @@ def test_two_versions_of_one_name_are_asked_for_in_turn(settings: dict[str, Any]
         "thing===2.0": (other.file, other.sha256, "https://index.invalid/2"),
     }
     found = find_sources(make_site(), PLATFORM, [WHEEL, other])
-    assert found.wheel_urls == {WHEEL.file: "https://index.invalid/1", other.file: "https://index.invalid/2"}
+    assert found.index_urls == {WHEEL.file: "https://index.invalid/1", other.file: "https://index.invalid/2"}
     assert sorted(map(str, settings["asked"])) == ["['thing===1.0']", "['thing===2.0']", "pip"]
 
 
@@ -137,3 +137,24 @@ def test_a_site_without_an_index_still_has_its_mirrors_and_folders(settings: dic
     assert "no such host" in found.index_fault
     assert found.mirrors == ("http://m.invalid",)
     assert found.folders == (tmp_path / "own", tmp_path / "pips")
+
+
+def test_the_index_tells_the_addresses_of_sdists_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    sdist = lock_bytes(b"sdist", file="thing-1.0.tar.gz", kind="sdist", name="thing")
+    url = "https://index.invalid/thing-1.0.tar.gz"
+    asked: list[list[str]] = []
+
+    def find(pins: Sequence[str], *_: Any) -> list[FoundFile]:
+        asked.append(list(pins))
+        return [FoundFile("thing", "1.0", sdist.file, sdist.sha256, url, 0)]
+
+    monkeypatch.setattr(sources, "find_sdists", find)
+    assert find_sources(make_site(), PLATFORM, [sdist, WHEEL]).index_urls == {sdist.file: url}
+    assert asked == [["thing===1.0"]], "once, and apart from the wheel of that name"
+
+
+def test_an_archive_has_its_own_address_and_is_not_asked_about(settings: dict[str, Any]) -> None:
+    archive = lock_bytes(b"x", file="kit-v1.tar.gz", kind="archive", url="https://up.invalid/v1.tar.gz")
+    found = find_sources(make_site(mirrors=("https://m.invalid",)), PLATFORM, [archive])
+    assert settings["asked"] == []
+    assert found.urls(archive) == ["https://up.invalid/v1.tar.gz", "https://m.invalid/kit-v1.tar.gz"]

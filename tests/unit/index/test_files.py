@@ -10,10 +10,10 @@ import requests
 
 from scripts.errors import Undecided
 from scripts.index.files import NoRanges, ask_size, open_remote
-from scripts.index.wheels import FoundWheel
+from scripts.index.solve import FoundFile
 
 URL = "https://index.invalid/files/thing-1.0-py3-none-any.whl"
-WHEEL = FoundWheel("thing", "1.0", "thing-1.0-py3-none-any.whl", "a" * 64, URL, 0)
+WHEEL = FoundFile("thing", "1.0", "thing-1.0-py3-none-any.whl", "a" * 64, URL, 0)
 
 
 # --- sizes
@@ -36,7 +36,7 @@ def test_the_size_is_what_the_server_says(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_wheel_in_a_folder_is_measured_there(tmp_path: Path) -> None:
     (tmp_path / "thing+1.whl").write_bytes(b"12345")
-    found = FoundWheel("thing", "1", "thing+1.whl", "a" * 64, f"file://{tmp_path}/thing%2B1.whl", 0)
+    found = FoundFile("thing", "1", "thing+1.whl", "a" * 64, f"file://{tmp_path}/thing%2B1.whl", 0)
     assert ask_size(found) == 5
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from scripts.errors import ConfigError
-from scripts.index import wheels
-from scripts.index.wheels import FoundWheel, platform_tags, resolve_wheels
+from scripts.index import solve
+from scripts.index.solve import FoundFile
+from scripts.index.wheels import platform_tags, resolve_wheels
 from scripts.matrix import Platform
 from scripts.site import PipSettings
 from tests.unit.builders import sha256
@@ -37,10 +38,10 @@ class Solver:
 
     def resolve(
         self, requirements: Sequence[str] = ("thing",), absent: Sequence[str] = (), **options: Any
-    ) -> list[FoundWheel]:
+    ) -> list[FoundFile]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(subprocess, "run", self)
-            patch.setattr(wheels, "find_uv_bin", lambda: "uv")
+            patch.setattr(solve, "find_uv_bin", lambda: "uv")
             return resolve_wheels(requirements, absent, PLATFORM, options.pop("pip", PipSettings()), **options)
 
 
@@ -110,7 +111,7 @@ def test_the_solver_is_given_the_requirements_the_platform_and_what_must_be_abse
     solver = Solver(package("thing-1.0-py3-none-any.whl"))
     solver.resolve(["thing==1.0", "other"], ["triton"], folders=[Path("/wheels")])
     assert solver.inputs["requirements.in"] == "thing==1.0\nother\n"
-    assert solver.inputs["absent.txt"] == 'triton ; python_version < "0"\n'
+    assert solver.inputs["overrides.txt"] == 'triton ; python_version < "0"\n'
     line = " ".join(solver.command)
     assert "--python-version 3.11 " in line and "--python-platform x86_64-manylinux_2_36 " in line
     assert "--only-binary :all:" in line and "--find-links /wheels" in line
@@ -133,3 +134,9 @@ def test_what_the_solver_says_is_what_the_user_reads() -> None:
     with pytest.raises(ConfigError, match="uv pip compile: no solution: thing needs other") as caught:
         Solver(stderr="no solution: thing needs other\n").resolve()
     assert caught.value.problems[0].next_step
+
+
+def test_an_override_counts_beside_what_is_absent() -> None:
+    solver = Solver(package("thing-1.0-py3-none-any.whl"))
+    solver.resolve(["thing"], ["triton"], override=["cuda-python>=12,<13"])
+    assert solver.inputs["overrides.txt"] == 'cuda-python>=12,<13\ntriton ; python_version < "0"\n'

@@ -9,6 +9,7 @@ import pytest
 from scripts.errors import ConfigError
 from scripts.lock import Lock
 from scripts.lock.lockfile import read_lock, write_lock
+from scripts.model import LockedFile, LockedTree
 from tests.unit.builders import EPOCH, edit, lock_bytes
 
 WHEEL = lock_bytes(b"wheel", url="https://example.com/thing-1.0-py3-none-any.whl")
@@ -95,3 +96,57 @@ def test_locks_name_the_same_bytes_wherever_these_were_found() -> None:
     assert not LOCK.same_bytes(Lock(LOCK.config, EPOCH, (DEB,)))
     assert not LOCK.same_bytes(Lock(LOCK.config, EPOCH, (DEB, dataclasses.replace(WHEEL, sha256="0" * 64))))
     assert not LOCK.same_bytes(Lock(LOCK.config, EPOCH, (DEB, dataclasses.replace(WHEEL, file="renamed.whl"))))
+
+
+# --- sources
+
+SDIST = lock_bytes(b"sdist", file="lib-1.0.tar.gz", kind="sdist")
+ARCHIVE = LockedFile("archive", "kit", "", "kit-v1.tar.gz", "a" * 64, 0, "https://example.com/v1.tar.gz")
+TREES = (
+    LockedTree("one", "https://example.com/one", "1" * 40),
+    LockedTree("two", "https://example.com/two", "2" * 40, "v2", ()),
+    LockedTree("three", "https://example.com/three", "3" * 40, submodules=("a", "b/c")),
+)
+SOURCES = Lock("c" * 64, EPOCH, (WHEEL, SDIST, ARCHIVE), TREES)
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    write_lock(tmp_path / "sources.toml", SOURCES)
+    return tmp_path / "sources.toml"
+
+
+def test_sources_that_are_written_are_read_again(sources: Path) -> None:
+    assert read_lock(sources, PLACE) == SOURCES
+    assert [tree.submodules for tree in read_lock(sources, PLACE).trees] == [None, (), ("a", "b/c")]
+
+
+def test_a_lock_without_trees_says_nothing_of_them(path: Path) -> None:
+    assert "tree" not in tomllib.loads(path.read_text())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "cause"),
+    [
+        ("1" * 40, "v1.0", "[tree.1.commit]: expected 40 hexadecimal digits"),
+        ('name = "one"', 'nom = "one"', "[tree.1]: missing key `name`"),
+        ('name = "two"', 'name = "one"', "[tree]: `one` stands twice"),
+        ("kit-v1.tar.gz", "lib-1.0.tar.gz", "[file]: `lib-1.0.tar.gz` stands twice"),
+        ('kind = "archive"', 'kind = "sdist"', "[file.3]: missing key `version`"),
+        ('kind = "archive"', 'kind = "zip"', "[file.3.kind]: unknown kind `zip`"),
+    ],
+)
+def test_damaged_sources_are_refused(old: str, new: str, cause: str, sources: Path) -> None:
+    edit(sources, old, new)
+    with pytest.raises(ConfigError) as caught:
+        read_lock(sources, PLACE)
+    assert any(cause in str(problem) for problem in caught.value.problems), caught.value
+
+
+def test_other_trees_are_other_bytes() -> None:
+    moved = dataclasses.replace(TREES[0], repository="https://example.com/moved", tag="v1")
+    assert SOURCES.same_bytes(dataclasses.replace(SOURCES, trees=(moved, *TREES[1:]))), (
+        "where from is nobody's business"
+    )
+    for tree in (dataclasses.replace(TREES[0], commit="4" * 40), dataclasses.replace(TREES[0], submodules=())):
+        assert not SOURCES.same_bytes(dataclasses.replace(SOURCES, trees=(tree, *TREES[1:])))

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from scripts.errors import ConfigError, ExitCode
 from scripts.lock import all_slots, check_slots, read_slot
+from scripts.lock.slots import select_earlier
 from scripts.matrix import Matrix, load_matrix
-from tests.unit.builders import REPOSITORY_ROOT, edit, write, write_locked_project
+from tests.unit.builders import (
+    REPOSITORY_ROOT,
+    edit,
+    write,
+    write_component,
+    write_locked_project,
+    write_locks,
+    write_project,
+)
 
 TOOLS, BASE = "matrix.lock", "images/base/lock/debian.toml"
 SERVE, TRAIN = "images/serve/lock/wheel-cpu.toml", "images/train/lock/wheel-cpu.toml"
@@ -120,3 +131,74 @@ def test_a_lock_that_was_emptied_by_hand_is_refused(matrix: Matrix) -> None:
     path.write_text("".join(line for line in path.read_text().splitlines(True) if "sha256" not in line))
     [problem] = problems_of(matrix.root)
     assert "names no file" in problem
+
+
+# --- what is compiled
+
+KERNELS, SOURCE = "images/serve/lock/kernels-1.0-cu128.toml", "images/serve/lock/source-cu128.toml"
+KERNELS_TOML, TOOLKIT_TOML = "images/serve/components/kernels/1.0.toml", "images/toolkit/image.toml"
+
+
+@pytest.fixture
+def compiled(tmp_path: Path) -> Path:
+    write_component(write_project(tmp_path))
+    write_locks(tmp_path, load_matrix(tmp_path))
+    return tmp_path
+
+
+def test_a_component_has_a_lock_for_each_line_that_a_recipe_compiles_it_for(compiled: Path) -> None:
+    places = [slot.place for slot in all_slots(load_matrix(compiled))]
+    assert places == [TOOLS, BASE, SERVE, SOURCE, "images/toolkit/lock/source-cu128.toml", TRAIN, KERNELS]
+    assert problems_of(compiled) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "stale"),
+    [
+        (KERNELS_TOML, "cmake>=3.26,<4", "cmake>=3.27,<4", [KERNELS]),
+        (KERNELS_TOML, "torch==2.0", "torch==2.1", [KERNELS]),
+        (KERNELS_TOML, '["triton"]', '["triton", "x"]', [KERNELS]),
+        (KERNELS_TOML, '["cuda-bindings"]', '["x"]', [KERNELS]),
+        (KERNELS_TOML, "serve-kernels==1.0", "serve-kernels==1.1", [KERNELS]),
+        (KERNELS_TOML, "1" * 40, "2" * 40, [KERNELS]),
+        (KERNELS_TOML, "a" * 64, "b" * 64, [KERNELS]),
+        (KERNELS_TOML, '"csrc/cutlass"', '"csrc/other"', [KERNELS]),
+        (TOOLKIT_TOML, '"ninja"', '"ninja>1"', ["images/toolkit/lock/source-cu128.toml", KERNELS]),
+        ("images/serve/image.toml", "compile =", 'override = ["x>1"]\ncompile =', [SOURCE]),
+        # What is not part of the question: another line's source, estimates, what the build script is told.
+        (KERNELS_TOML, "other==2.0", "other==2.1", []),
+        (KERNELS_TOML, "units = 110", "units = 9", []),
+        (KERNELS_TOML, "unit = 1.5", "unit = 2", []),
+        (KERNELS_TOML, 'MODE = "old"', 'MODE = "new"', []),
+    ],
+)
+def test_a_components_lock_is_stale_when_what_it_is_resolved_from_changes(
+    file: str, old: str, new: str, stale: list[str], compiled: Path
+) -> None:
+    edit(compiled / file, old, new)
+    assert stale_of(compiled) == stale
+
+
+def test_a_recipe_that_compiles_another_version_is_asked_about_anew(compiled: Path) -> None:
+    folder = compiled / "images/serve/components/kernels"
+    (folder / "1.0.toml").rename(folder / "2.0.toml")
+    edit(compiled / "images/serve/image.toml", "kernels-1.0", "kernels-2.0")
+    assert [problem.partition(":")[0] for problem in problems_of(compiled)] == [
+        SOURCE,
+        "images/serve/lock/kernels-2.0-cu128.toml",
+        KERNELS,
+    ]
+
+
+def test_without_compilers_for_a_line_nothing_is_compiled_for_it(compiled: Path) -> None:
+    shutil.rmtree(compiled / "images/toolkit")
+    with pytest.raises(
+        ConfigError, match=r"images/toolkit/image\.toml: there are no compilers for CUDA 12\.8\n  next:"
+    ):
+        all_slots(load_matrix(compiled))
+
+
+def test_a_component_is_compiled_with_those_before_it_that_it_requires(compiled: Path) -> None:
+    component = load_matrix(compiled).components["kernels-1.0"]
+    torch, other = replace(component, distribution="torch"), replace(component, distribution="other")
+    assert select_earlier(component, "12.8", [other, torch]) == (torch,)

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from scripts.errors import ConfigError
-from scripts.index import FoundWheel
-from scripts.lock import read_slot, recipe_slot, update
+from scripts.index import FoundFile
+from scripts.lock import Lock, component_slot, read_slot, recipe_slot, update
 from scripts.lock.records import Record
-from scripts.matrix import Matrix, load_matrix
-from scripts.model import LockedFile
+from scripts.lock.sources import LockedSources
+from scripts.matrix import Component, Matrix, load_matrix
+from scripts.model import LockedFile, LockedTree
 from scripts.site import PipSettings, Site
-from tests.unit.builders import EPOCH, edit, lock_bytes, write, write_locked_project
+from tests.unit.builders import EPOCH, edit, lock_bytes, write, write_component, write_locked_project, write_project
 
 KEY = ("wheel", "cpu")
 
@@ -33,8 +34,8 @@ def relock(
 ) -> bool:
     """Update the lock of `train`, where the solver finds these files, each of which writes `x.py`."""
 
-    def resolve(*_: Any) -> list[FoundWheel]:
-        return [FoundWheel(f.name, f.version, f.file, f.sha256, f.url, newest) for f in files]
+    def resolve(*_: Any, **options: Any) -> list[FoundFile]:
+        return [FoundFile(f.name, f.version, f.file, f.sha256, f.url, newest) for f in files]
 
     monkeypatch.setattr(update, "resolve_wheels", resolve)
     monkeypatch.setattr(update, "lock_wheels", lambda found, upstream: list(files))
@@ -104,3 +105,93 @@ def test_a_set_of_another_cuda_is_not_locked(matrix: Matrix, monkeypatch: pytest
     files = [lock_bytes(b"x", file="nvidia_cublas_cu12-1.0-py3-none-any.whl", name="nvidia-cublas-cu12")]
     with pytest.raises(ConfigError, match="nvidia-cublas-cu12"):
         relock(matrix, files, monkeypatch)
+
+
+# --- what is compiled
+
+SOURCES = LockedSources((lock_bytes(b"sdist", file="serve-kernels-1.0.tar.gz", kind="sdist"),), (), EPOCH + 20)
+
+
+@pytest.fixture
+def compiled(tmp_path: Path) -> Matrix:
+    return load_matrix(write_component(write_project(tmp_path)))
+
+
+def find(*pins: str) -> list[FoundFile]:
+    """Wheels as the solver finds them: `name==version`."""
+    items = [pin.split("==") for pin in pins]
+    return [FoundFile(n, v, f"{n}-{v}-py3-none-any.whl", "f" * 64, f"https://index.invalid/{n}", 7) for n, v in items]
+
+
+def relock_component(
+    matrix: Matrix, monkeypatch: pytest.MonkeyPatch, earlier: Sequence[Component] = (), **sources: Any
+) -> tuple[bool, dict[str, Any]]:
+    asked: dict[str, Any] = {}
+
+    def resolve(requirements: Any, absent: Any, *_: Any, override: Any) -> list[FoundFile]:
+        asked.update(requirements=requirements, absent=absent, override=override)
+        return find("cmake==3.30", "torch==2.0+cpu")
+
+    monkeypatch.setattr(update, "resolve_wheels", resolve)
+    monkeypatch.setattr(update, "lock_wheels", lambda found, _: [lock_bytes(b"", file=each.file) for each in found])
+    monkeypatch.setattr(update, "lock_sources", lambda *_: dataclasses.replace(SOURCES, **sources))
+    site = Site("auto", "", (), (), matrix.root / "cache")
+    component = matrix.components["kernels-1.0"]
+    return update.update_component(matrix, component, "12.8", earlier, PipSettings(), site), asked
+
+
+def read_component(matrix: Matrix, earlier: Sequence[Component] = ()) -> Lock:
+    return read_slot(matrix.root, component_slot(matrix, matrix.components["kernels-1.0"], "12.8", earlier))
+
+
+def test_a_components_lock_has_its_environment_and_its_sources(
+    compiled: Matrix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed, asked = relock_component(compiled, monkeypatch)
+    assert changed
+    assert asked == {
+        "requirements": ["cmake>=3", "ninja", "cmake>=3.26,<4", "torch==2.0"],
+        "absent": ["nothing", "triton", "cuda-bindings"],
+        "override": (),
+    }
+    lock = read_component(compiled)
+    assert [file.file for file in lock.files] == [
+        "cmake-3.30-py3-none-any.whl",
+        "torch-2.0+cpu-py3-none-any.whl",
+        "serve-kernels-1.0.tar.gz",
+    ]
+    assert lock.epoch == EPOCH + 20
+    assert relock_component(compiled, monkeypatch)[0] is False
+
+
+def test_what_was_compiled_before_is_not_locked_as_a_wheel(compiled: Matrix, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = dataclasses.replace(compiled.components["kernels-1.0"], name="torch", version="2.0", distribution="torch")
+    relock_component(compiled, monkeypatch, [torch])
+    assert [file.name for file in read_component(compiled, [torch]).files if file.kind == "wheel"] == ["cmake"]
+    other = dataclasses.replace(torch, version="2.1")
+    with pytest.raises(ConfigError, match=r"torch 2\.0\+cpu is asked for, and torch-2\.1 is compiled"):
+        relock_component(compiled, monkeypatch, [other])
+
+
+def test_trees_stay_when_the_question_alone_changes(compiled: Matrix, monkeypatch: pytest.MonkeyPatch) -> None:
+    trees = (LockedTree("attention", "https://example.com/attention", "1" * 40),)
+    relock_component(compiled, monkeypatch, trees=trees)
+    edit(compiled.root / "images/serve/components/kernels/1.0.toml", "cmake>=3.26,<4", "cmake>=3.27,<4")
+    changed = load_matrix(compiled.root)
+    assert relock_component(changed, monkeypatch, trees=trees, epoch=EPOCH + 99)[0] is True
+    assert (read_component(changed).trees, read_component(changed).epoch) == (trees, EPOCH + 20)
+
+
+def test_a_recipes_own_wheels_are_locked_without_what_it_compiles(
+    compiled: Matrix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = ("source", "12.8")
+    monkeypatch.setattr(update, "resolve_wheels", lambda *_, **__: find("serve==1.2.0", "serve-kernels==1.0"))
+    monkeypatch.setattr(update, "lock_wheels", lambda found, _: [lock_bytes(b"", file=each.file) for each in found])
+    monkeypatch.setattr(update, "collect_records", lambda *_: {"serve": Record("serve-1.2.0", {}, {})})
+    site, image = Site("auto", "", (), (), compiled.root / "cache"), compiled.images["serve"]
+    update.update_recipe(compiled, image, key, PipSettings(), site, [])
+    assert [file.name for file in read_slot(compiled.root, recipe_slot(compiled, image, key)).files] == ["serve"]
+    monkeypatch.setattr(update, "resolve_wheels", lambda *_, **__: find("serve-kernels==1.1"))
+    with pytest.raises(ConfigError, match=r"serve-kernels 1\.1 is asked for, and kernels-1\.0 is compiled"):
+        update.update_recipe(compiled, image, key, PipSettings(), site, [])

@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 
 from scripts.errors import ConfigError
-from scripts.index import FoundWheel
+from scripts.index import FoundFile
 from scripts.lock import wheels
 from scripts.lock.wheels import lock_upstream, lock_wheels
 from scripts.matrix import Upstream
 
 URL = "https://index.invalid/files"
-WHEEL = FoundWheel("thing", "1.0", "thing-1.0-py3-none-any.whl", "a" * 64, f"{URL}/thing-1.0-py3-none-any.whl", 0)
+WHEEL = FoundFile("thing", "1.0", "thing-1.0-py3-none-any.whl", "a" * 64, f"{URL}/thing-1.0-py3-none-any.whl", 0)
 UPSTREAM = Upstream(WHEEL.file, WHEEL.sha256, 7, "https://upstream.invalid/thing.whl")
 
 

@@ -288,7 +288,7 @@ def test_an_interruption_ends_the_run_and_the_next_one_goes_on(lab: Lab) -> None
     lab.docker.smokes[OTHER] = interrupt
     with pytest.raises(KeyboardInterrupt):
         lab.run(CPU, OTHER)
-    assert lab.ended == 0 and list(lab.workspace.work.iterdir()) == []
+    assert lab.builder.stopped == 0 and list(lab.workspace.work.iterdir()) == []
     lab.docker.smokes.clear()
     lab.run(CPU, OTHER)
     assert lab.ran == [f"{OTHER} smoke"], "what was finished is kept"
@@ -298,7 +298,7 @@ def test_an_interruption_ends_what_runs_beside_it(lab: Lab) -> None:
     lab.docker.smokes[CPU] = lab.docker.smokes[OTHER] = lambda container: raising(KeyboardInterrupt())()
     with pytest.raises(KeyboardInterrupt):
         lab.run(CPU, OTHER, jobs=2)
-    assert lab.ended == 1 and lab.tags == set()
+    assert lab.builder.stopped == 1 and lab.tags == set()
 
 
 def test_after_a_failed_audit_nothing_is_tested(lab: Lab) -> None:

@@ -1,0 +1,1 @@
+"""Stands in for the program `wheel`: what it unpacks and packs is a zip archive."""
