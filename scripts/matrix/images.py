@@ -8,9 +8,9 @@ from pathlib import Path
 
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
-from scripts.errors import ConfigError, Problem
+from scripts.errors import Problem
 from scripts.matrix.read_rules import read_audit_rule, read_link, read_omission, read_other_cuda, read_overlap
-from scripts.matrix.reader import Table, find_repeated, parse_toml
+from scripts.matrix.reader import Table, find_repeated, read_tables
 from scripts.matrix.types import Image, Recipe, Smoke, Upstream
 
 NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")  # what a tag and a repository allow
@@ -25,13 +25,7 @@ def load_images(
     if not files:
         problems.append(Problem("no image.toml in any folder", "images", "run this in a checkout of the project"))
     images = {}
-    for path in files:
-        place = path.relative_to(root).as_posix()
-        try:
-            table = Table(parse_toml(path, place), place, problems)
-        except ConfigError as error:
-            problems += error.problems
-            continue
+    for path, table in read_tables(root, files, problems):
         images[path.parent.name] = _image(path.parent, table, cuda, recipes)
     return images
 

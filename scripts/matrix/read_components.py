@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from scripts.errors import ConfigError, Problem
+from scripts.errors import Problem
 from scripts.matrix.components import Component, ComponentLine, Memory, Source
-from scripts.matrix.reader import Table, find_repeated, parse_toml
+from scripts.matrix.reader import Table, find_repeated, read_tables
 
 _NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
@@ -24,13 +24,8 @@ _KINDS = ("sdist", "url", "repository")
 def load_components(root: Path, problems: list[Problem], cuda: Collection[str]) -> dict[str, Component]:
     """The components of a checkout by id; every mistake is noted in `problems`."""
     found: dict[str, Component] = {}
-    for path in sorted((root / "images").glob("*/components/*/*.toml")):
-        place = path.relative_to(root).as_posix()
-        try:
-            table = Table(parse_toml(path, place), place, problems)
-        except ConfigError as error:
-            problems += error.problems
-            continue
+    files = sorted((root / "images").glob("*/components/*/*.toml"))
+    for path, table in read_tables(root, files, problems):
         component = _read_component(path, table, cuda)
         if component.id in found:
             table.note(f"`{component.id}` is also images/{found[component.id].image}'s", next_step="rename one of them")

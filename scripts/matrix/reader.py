@@ -6,7 +6,7 @@ import difflib
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,18 @@ class Table:
     def _join(self, key: str) -> str:
         shown = key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else f'"{key}"'
         return f"{self._path}.{shown}" if self._path else shown
+
+
+def read_tables(root: Path, files: Sequence[Path], problems: list[Problem]) -> Iterator[tuple[Path, Table]]:
+    """Each file of a checkout with its table; one that cannot be read is noted in `problems` and left out."""
+    for path in files:
+        place = path.relative_to(root).as_posix()
+        try:
+            values = parse_toml(path, place)
+        except ConfigError as error:
+            problems += error.problems
+            continue
+        yield path, Table(values, place, problems)
 
 
 _NAMES: dict[type | tuple[type, ...], str] = {
