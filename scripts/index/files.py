@@ -11,11 +11,15 @@ from urllib.parse import unquote, urlsplit
 
 import requests
 from remotezip import RemoteZip, RemoteZipError
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 from scripts.errors import Undecided
 from scripts.index.solve import FoundFile
 
 TIMEOUT_S = 60
+# A lock asks hundreds of times: one answer that does not come must not be the end of it.
+RETRIES = Retry(total=4, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False)
 
 
 class NoRanges(Exception):
@@ -27,7 +31,10 @@ def ask_size(wheel: FoundFile) -> int:
     if not wheel.url.startswith("http"):
         return local_path(wheel.url).stat().st_size
     try:
-        answer = requests.head(wheel.url, timeout=TIMEOUT_S, allow_redirects=True)
+        with requests.Session() as session:
+            for scheme in ("https://", "http://"):
+                session.mount(scheme, HTTPAdapter(max_retries=RETRIES))
+            answer = session.head(wheel.url, timeout=TIMEOUT_S, allow_redirects=True)
         answer.raise_for_status()
         return int(answer.headers["Content-Length"])
     except (requests.RequestException, KeyError, ValueError) as error:

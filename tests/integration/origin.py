@@ -52,7 +52,7 @@ def make_repository(
 
 @dataclass
 class Server:
-    """Files over HTTP, with ranges. `cuts`: after so many bytes of a path the connection ends, once."""
+    """Files over HTTP, with ranges. `cuts`: after so many bytes of a path the connection ends, once; HEAD has none."""
 
     folder: Path
     url: str = ""
@@ -79,6 +79,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data[: self.files.cuts.pop(path, len(data))])
+
+    def do_HEAD(self) -> None:
+        if self.files.cuts.pop(self.path, None) is None:
+            self.send_response(200)
+            self.send_header("Content-Length", str((self.files.folder / self.path.lstrip("/")).stat().st_size))
+            self.end_headers()
 
     def log_message(self, *_: object) -> None:
         pass

@@ -16,6 +16,7 @@ from scripts.compile.sources import fetch_sources
 from scripts.errors import ConfigError, ExitCode, Undecided
 from scripts.fetch import Cache, Remotes, fetch_files, fetch_trees
 from scripts.files import CHUNK
+from scripts.index import FoundFile, ask_size
 from scripts.lock.sources import lock_sources
 from scripts.lock.trees import lock_tree
 from scripts.matrix import Component, Memory, Platform, Source
@@ -290,6 +291,13 @@ def make_archive(server: Server, **fields: Any) -> LockedFile:
     (server.folder / "lib-1.0.tar.gz").write_bytes(ARCHIVE)
     values = {"file": "lib-1.0.tar.gz", "kind": "archive", "url": f"{server.url}/lib-1.0.tar.gz"} | fields
     return lock_bytes(ARCHIVE, **values)
+
+
+def test_a_size_is_asked_for_again_where_the_server_hung_up(server: Server) -> None:
+    archive = make_archive(server)
+    server.cuts["/lib-1.0.tar.gz"] = 0
+    assert ask_size(FoundFile("lib", "1.0", archive.file, archive.sha256, archive.url, 0)) == len(ARCHIVE)
+    assert not server.cuts
 
 
 def test_half_an_archive_is_gone_on_with(server: Server, tmp_path: Path) -> None:

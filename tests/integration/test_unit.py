@@ -17,7 +17,9 @@ PROGRAM = Path(__file__).resolve().parents[2] / "images/toolkit/compile/unit"
 RULES = "100 *huge*\n4 *large*\n1 *\n"
 WITHIN_S = 30
 # A compiler that notes when it began and ended: `began NAME`, `ended NAME`, in the order in which it happened.
-COMPILER = 'echo "began $1" >>events; sleep "$2"; echo "ended $1" >>events'
+COMPILER = 'echo "began $1" >>events; echo "ended $1" >>events'
+# One that does not end before the test says so.
+HELD = 'echo "began $1" >>events; until [ -e released ]; do sleep 0.02; done; echo "ended $1" >>events'
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,10 @@ class Build:
     gib: float = 4
     patience: float = 30
 
+    def __post_init__(self) -> None:
+        (self.folder / "state").mkdir()
+        (self.folder / "rules").write_text(RULES)
+
     def start(self, *command: str, **environment: str) -> subprocess.Popen[str]:
         settings = {
             "UNIT_STATE": str(self.folder / "state"),
@@ -38,8 +44,6 @@ class Build:
             "UNIT_LOG": str(self.folder / "log"),
             "UNIT_PATIENCE": str(self.patience),
         }
-        (self.folder / "state").mkdir(exist_ok=True)
-        (self.folder / "rules").write_text(RULES)
         return subprocess.Popen(
             [sys.executable, "-IS", str(PROGRAM), *command],
             cwd=self.folder,
@@ -49,8 +53,21 @@ class Build:
             preexec_fn=hear_interrupts,
         )
 
-    def compile(self, source: str, seconds: float) -> subprocess.Popen[str]:
-        return self.start("sh", "-c", COMPILER, "cc", source, str(seconds), source)
+    def compile(self, source: str) -> subprocess.Popen[str]:
+        return self.start("sh", "-c", COMPILER, "cc", source, source)
+
+    def hold(self, source: str) -> subprocess.Popen[str]:
+        """A compiler that has begun, and goes on until `release`."""
+        process = self.queue(source)
+        self.wait_until(f"began {source}")
+        return process
+
+    def queue(self, source: str) -> subprocess.Popen[str]:
+        """A compiler that begins in its turn, and goes on until `release`."""
+        return self.start("sh", "-c", HELD, "cc", source, source)
+
+    def release(self) -> None:
+        (self.folder / "released").touch()
 
     @property
     def events(self) -> list[str]:
@@ -104,18 +121,22 @@ def test_no_more_run_at_once_than_cores_and_memory_allow(
     cores: int, gib: float, source: str, expected: int, tmp_path: Path
 ) -> None:
     build = Build(tmp_path, cores, gib)
-    assert finish([build.compile(f"{source}{number}.cu", 0.4) for number in range(6)]) == [0] * 6
+    processes = [build.queue(f"{source}{number}.cu") for number in range(6)]
+    build.wait_until_queued(6 - expected)
+    wait_for(lambda: len(build.events) == expected, f"{expected} that run")
+    build.release()
+    assert finish(processes) == [0] * 6
     assert most_at_once(build.events) == expected
     assert build.left == []
 
 
 def test_a_small_one_runs_beside_a_large_one_where_another_large_one_cannot(tmp_path: Path) -> None:
     build = Build(tmp_path, gib=6)
-    processes = [build.compile("large1.cu", 1.5)]
-    build.wait_until("began large1.cu")
-    processes.append(build.compile("large2.cu", 0))
+    processes = [build.hold("large1.cu"), build.compile("large2.cu")]
     build.wait_until_queued(1)
-    processes.append(build.compile("small.cu", 0))
+    processes.append(build.compile("small.cu"))
+    build.wait_until("ended small.cu")
+    build.release()
     assert finish(processes) == [0, 0, 0]
     assert build.events.index("ended small.cu") < build.events.index("ended large1.cu")
     assert build.events.index("ended large1.cu") < build.events.index("began large2.cu")
@@ -124,11 +145,14 @@ def test_a_small_one_runs_beside_a_large_one_where_another_large_one_cannot(tmp_
 @pytest.mark.parametrize(("patience", "first"), [(0.0, "large.cu"), (60.0, "small9.cu")])
 def test_one_that_waited_long_is_not_kept_out_by_younger_ones(patience: float, first: str, tmp_path: Path) -> None:
     build = Build(tmp_path, gib=4, patience=patience)
-    processes = [build.compile("small0.cu", 1.5)]
-    build.wait_until("began small0.cu")
-    processes.append(build.compile("large.cu", 0.1))
+    processes = [build.hold("small0.cu"), build.compile("large.cu")]
     build.wait_until_queued(1)
-    processes.append(build.compile("small9.cu", 0.1))
+    processes.append(build.compile("small9.cu"))
+    if first == "large.cu":
+        build.wait_until_queued(2)
+    else:
+        build.wait_until(f"began {first}")
+    build.release()
     assert finish(processes) == [0, 0, 0]
     began = [event.removeprefix("began ") for event in build.events if event.startswith("began")]
     assert began[:2] == ["small0.cu", first]
@@ -136,12 +160,12 @@ def test_one_that_waited_long_is_not_kept_out_by_younger_ones(patience: float, f
 
 def test_what_a_killed_one_held_is_free(tmp_path: Path) -> None:
     build = Build(tmp_path, cores=1)
-    killed = build.compile("a.cu", 1)
-    build.wait_until("began a.cu")
-    waiting = [build.compile(f"{name}.cu", 0) for name in ("b", "c")]
+    killed = build.hold("a.cu")
+    waiting = [build.compile(f"{name}.cu") for name in ("b", "c")]
     build.wait_until_queued(2)
     waiting[0].kill()
     killed.kill()
+    build.release()  # what it ran is told nothing of its end
     assert finish([killed, *waiting]) == [-signal.SIGKILL, -signal.SIGKILL, 0]
     assert "began b.cu" not in build.events and "ended c.cu" in build.events
     assert build.left == []
@@ -149,10 +173,10 @@ def test_what_a_killed_one_held_is_free(tmp_path: Path) -> None:
 
 def test_what_compiles_nothing_does_not_wait(tmp_path: Path) -> None:
     build = Build(tmp_path, cores=1)
-    process = build.compile("a.cu", 1)
-    build.wait_until("began a.cu")
+    process = build.hold("a.cu")
     assert build.start("true", "--version").wait(WITHIN_S) == 0
     assert build.events == ["began a.cu"]
+    build.release()
     assert process.wait(WITHIN_S) == 0
     assert len(build.log) == 1
 
@@ -183,11 +207,13 @@ def test_the_exit_code_is_the_compilers_and_stands_in_the_log(
 
 def test_the_log_has_times_and_the_peak_of_the_largest_process(tmp_path: Path) -> None:
     build = Build(tmp_path, cores=1)
-    held = build.compile("a.cu", 0.5)
-    build.wait_until("began a.cu")
+    held = build.hold("a.cu")
     script = "import time; x = bytearray(100 << 20); x[::4096] = bytes(len(x[::4096])); time.sleep(0.3)"
     # A child of the command's child, as cicc is one of nvcc's.
     large = build.start("sh", "-c", '"$0" -c "$1"; true', sys.executable, script, "b.cu")
+    build.wait_until_queued(1)
+    time.sleep(0.5)
+    build.release()
     finish([held, large])
     small, line = build.log
     assert small[4] == "a.cu" and float(small[0]) >= 0.5 and int(small[1]) < 100
@@ -209,11 +235,12 @@ def test_a_signal_reaches_the_compiler(number: signal.Signals, tmp_path: Path) -
 
 def test_one_that_waits_ends_by_a_signal(tmp_path: Path) -> None:
     build = Build(tmp_path, cores=1)
-    first = build.compile("a.cu", 1)
-    build.wait_until("began a.cu")
-    second = build.compile("b.cu", 0)
+    first = build.hold("a.cu")
+    second = build.compile("b.cu")
     build.wait_until_queued(1)
     second.send_signal(signal.SIGINT)
+    assert second.wait(WITHIN_S) == -signal.SIGINT
+    build.release()
     assert finish([second, first]) == [-signal.SIGINT, 0]
     assert second.stderr and second.stderr.read() == ""
 
@@ -235,4 +262,4 @@ def test_what_cannot_run_says_why(
     process = build.start(*command, **environment)
     assert process.wait(WITHIN_S) == code
     assert process.stderr and said in process.stderr.read()
-    assert not (tmp_path / "state").exists() or build.left == []
+    assert build.left == []

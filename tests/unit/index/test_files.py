@@ -20,13 +20,13 @@ WHEEL = FoundFile("thing", "1.0", "thing-1.0-py3-none-any.whl", "a" * 64, URL, 0
 
 
 def answer_head(monkeypatch: pytest.MonkeyPatch, status: int, headers: dict[str, str]) -> None:
-    def head(url: str, **_: Any) -> requests.Response:
+    def head(_: requests.Session, url: str, **__: Any) -> requests.Response:
         response = requests.Response()
         response.status_code, response.url = status, url
         response.headers.update(headers)
         return response
 
-    monkeypatch.setattr(requests, "head", head)
+    monkeypatch.setattr(requests.Session, "head", head)
 
 
 def test_the_size_is_what_the_server_says(monkeypatch: pytest.MonkeyPatch) -> None:
