@@ -139,6 +139,12 @@ def benchmark_imports(session: nox.Session) -> None:
     tool(session, "tests.benchmarks.imports", *session.posargs)
 
 
+@nox.session(name="benchmark-compile")
+def benchmark_compile(session: nox.Session) -> None:
+    """Compare a compile step with the same Ninja build run bare, and with itself once ccache is warm (minutes)"""
+    tool(session, "tests.benchmarks.compile", *session.posargs)
+
+
 @nox.session(name="benchmark-slim")
 def benchmark_slim(session: nox.Session) -> None:
     """Compare slimming a wheel with copying it"""
@@ -173,6 +179,12 @@ def gpu_slimming(session: nox.Session) -> None:
 def gpu_container(session: nox.Session) -> None:
     """On a GPU: the smoke container is given the target and nothing else (IMAGE --target h200)"""
     tool(session, "tests.gpu.container", *session.posargs)
+
+
+@nox.session(name="gpu-kernels")
+def gpu_kernels(session: nox.Session) -> None:
+    """On a GPU: what is compiled for it computes the right numbers (CELL; the first time it compiles)"""
+    tool(session, "tests.gpu.compiled_kernels", *session.posargs)
 
 
 @nox.session(name="slim-oracle")

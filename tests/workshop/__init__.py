@@ -33,8 +33,8 @@ TARGETS = ("5090", "h200", "h100")
 LEFT_OUT = ("12.8", "12.9", "pro6000", "cpu")
 
 
-def write_workshop(root: Path, wheels: Path) -> Matrix:
-    """Write the project under `root`, and its component's sdist into the folder `wheels`."""
+def write_workshop(root: Path, wheels: Path, source: Path = HERE / "source") -> Matrix:
+    """Write the project under `root`, and its component's sdist, packed from `source`, into the folder `wheels`."""
     root.mkdir(parents=True, exist_ok=True)
     (root / "matrix.toml").write_text(_cut_matrix((ROOT / "matrix.toml").read_text()))
     shutil.copyfile(ROOT / "matrix.lock", root / "matrix.lock")
@@ -46,7 +46,7 @@ def write_workshop(root: Path, wheels: Path) -> Matrix:
     image_toml = root / "images/toolkit/image.toml"
     image_toml.write_text(_cut_toolkit(image_toml.read_text()))
     matrix = load_matrix(root)
-    lock_workshop(matrix, pack_source(HERE / "source", wheels, "saxpy-1.0"))
+    lock_workshop(matrix, pack_source(source, wheels, "saxpy-1.0"))
     return matrix
 
 
