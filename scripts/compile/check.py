@@ -1,52 +1,33 @@
-"""Whether a wheel is the one that a compile step was to make: its distribution, its version, and what it declares."""
+"""Whether a wheel is the one that a compile step was to make: its distribution, its version, and that it is sound."""
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
-from installer.utils import parse_metadata_file
-from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
-from packaging.version import InvalidVersion, Version
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
-from scripts.errors import BuildFailed
+from scripts.assemble.wheel import read_wheel
+from scripts.errors import BuildFailed, Undecided
 
 MEND = "mend the component's build script"
 
 
-def find_wheel(folder: Path, distribution: str, version: str, place: str) -> tuple[Path, str]:
-    """The one wheel in a folder, and its full version. Raises BuildFailed for another distribution or version.
+def find_wheel(folder: Path, distribution: str, version: str, python: str, place: str) -> tuple[Path, str]:
+    """The one wheel in a folder, and its full version. Raises BuildFailed for another, or one that is not sound.
 
-    A local version (`+cu130`) may be added to `version`; `place` is what the error names: the step's log.
+    A local version (`+cu130`) may be added to `version`; `python` is the X.Y that it is for, `place` what the error
+    names: the step's log.
     """
     found = sorted(folder.iterdir())
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "nothing"
         raise BuildFailed(f"one wheel was to be made, and there is: {names}", place, MEND)
-    wheel = found[0]
     try:
-        name, number, _, _ = parse_wheel_filename(wheel.name)
-        metadata = _read_metadata(wheel)
-    except (InvalidWheelFilename, zipfile.BadZipFile, KeyError, UnicodeDecodeError) as error:
-        raise BuildFailed(f"{wheel.name} is no wheel: {error}", place, MEND) from error
-    if name != canonicalize_name(distribution) or number.public != Version(version).public:
-        raise BuildFailed(f"{distribution} {version} was to be made, and this is {wheel.name}", place, MEND)
-    if not _agrees(metadata, name, number):
-        raise BuildFailed(f"the metadata in {wheel.name} is of another distribution or version", place, MEND)
-    return wheel, str(number)
-
-
-def _read_metadata(wheel: Path) -> str:
-    with zipfile.ZipFile(wheel) as archive:
-        inside = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA") and name.count("/") == 1]
-        if len(inside) != 1:
-            raise KeyError(f"{len(inside)} METADATA files")
-        return archive.read(inside[0]).decode()
-
-
-def _agrees(metadata: str, name: str, version: Version) -> bool:
-    message = parse_metadata_file(metadata)
-    try:
-        return canonicalize_name(str(message["Name"])) == name and Version(str(message["Version"])) == version
-    except InvalidVersion:
-        return False
+        made = read_wheel(found[0], python)
+    except Undecided as error:
+        causes = "; ".join(f"{problem.place}: {problem.cause}" for problem in error.problems)
+        raise BuildFailed(f"no sound wheel was made: {causes}", place, MEND) from error
+    if made.name != canonicalize_name(distribution) or Version(made.version).public != Version(version).public:
+        raise BuildFailed(f"{distribution} {version} was to be made, and this is {found[0].name}", place, MEND)
+    return found[0], made.version

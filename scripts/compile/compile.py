@@ -66,7 +66,8 @@ def compile_wheel(
         run_build(builder, build, log, update, Units().follow)
     except BuildFailed as error:
         raise _explain(error, log) from error
-    return MadeWheel(*find_wheel(build.destination, step.component.distribution, step.component.version, str(log)))
+    component, python = step.component, ".".join(step.environment.python.split(".")[:2])
+    return MadeWheel(*find_wheel(build.destination, component.distribution, component.version, python, str(log)))
 
 
 def _explain(error: BuildFailed, log: Path) -> BuildFailed:

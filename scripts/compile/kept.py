@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from scripts.assemble.types import Step
 from scripts.fetch import Cache
-from scripts.files import naming_disk_full, sha256_file, write_json
+from scripts.files import write_json
 from scripts.model import LockedFile
 
 
@@ -34,17 +32,9 @@ def find_compiled(cache: Cache, build_id: str) -> CompiledWheel | None:
 
 
 def keep_compiled(cache: Cache, build_id: str, wheel: Path, name: str, version: str, seconds: float) -> CompiledWheel:
-    """Put a wheel into the cache under its own hash, and note which build id it is of."""
-    sha256 = sha256_file(wheel)
-    file = LockedFile("wheel", name, version, wheel.name, sha256, wheel.stat().st_size)
-    path = cache.path(sha256)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}")
-    with naming_disk_full(part):  # the wheel may lie in another file system
-        shutil.copyfile(wheel, part)
-    part.chmod(0o444)
-    part.replace(path)
-    compiled = CompiledWheel(file, seconds)
+    """Move a wheel into the cache, and note which build id it is of."""
+    size = wheel.stat().st_size
+    compiled = CompiledWheel(LockedFile("wheel", name, version, wheel.name, cache.take(wheel), size), seconds)
     write_json(_note(cache, build_id), asdict(compiled))
     return compiled
 

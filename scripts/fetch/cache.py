@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.errors import Undecided
-from scripts.files import content_id, sha256_file
+from scripts.files import content_id, naming_disk_full, sha256_file
 from scripts.locks import SAY_EVERY_S, hold
 from scripts.model import LockedFile, LockedTree
 
@@ -54,6 +55,18 @@ class Cache:
         part.chmod(0o444)
         part.replace(path)
         return found
+
+    def take(self, file: Path) -> str:
+        """Move a file that was made here to its place, and return its hash. It may come from another file system."""
+        sha256 = sha256_file(file)
+        path = self.path(sha256)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{sha256}.{os.getpid()}")
+        with naming_disk_full(part):
+            shutil.move(file, part)
+        part.chmod(0o444)
+        part.replace(path)
+        return sha256
 
     @contextmanager
     def claim(self, sha256: str) -> Iterator[None]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Semaphore
 
 from scripts.assemble.assemble import Workshop
 from scripts.assemble.bytecode import SandboxCompiler
@@ -38,6 +38,10 @@ class Bench:
     find_gpu: Callable[[Cell], Gpu] = find_target
     open_registry: Callable[[], Registry] = Registry
     _fetching: Lock = field(default_factory=Lock, repr=False, compare=False)
+    _compiling: Semaphore = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_compiling", Semaphore(len(self.project.site.builders)))
 
     @property
     def workspace(self) -> Workspace:
@@ -66,9 +70,14 @@ class Bench:
     def compile(
         self, step: CompileStep, environment: Layout, work: Path, log: Path, update: Update, *, cached: bool = True
     ) -> MadeWheel:
-        """Compile a step's wheel in the image of its environment, as `compile_wheel` does."""
+        """Compile a step's wheel in the image of its environment, as `compile_wheel` does.
+
+        One on each builder: a step plans with all the cores and memory that there are.
+        """
         program = step_folder(self.project.matrix)
-        return compile_wheel(step, environment, self.builder, self.cache, program, work, log, update, cached=cached)
+        update("waits for another to be compiled")
+        with self._compiling:
+            return compile_wheel(step, environment, self.builder, self.cache, program, work, log, update, cached=cached)
 
 
 def open_bench(project: Project) -> Bench:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from scripts.assemble.types import CompileStep, Step
@@ -13,6 +14,7 @@ from scripts.console import step as announce
 from scripts.engine.images import export_layout, has_image, load_layout
 from scripts.errors import BuildFailed, Undecided
 from scripts.oci.layout import Layout
+from scripts.pipeline.abreast import run_abreast
 from scripts.pipeline.bench import Bench
 from scripts.pipeline.candidate import Candidate, read_candidate, write_candidate
 from scripts.publish.stamp import name_repository
@@ -105,8 +107,10 @@ def keep_layout(bench: Bench, layout: Layout, build_id: str) -> Layout:
 
 
 def complete(bench: Bench, step: Step) -> Step:
-    """The step with its compiled wheels among its files: those that nobody has made yet are made here, in order."""
-    return add_wheels(step, [obtain_wheel(bench, each).file for each in step.compiled])
+    """The step with its compiled wheels among its files: those that nobody has made are made, one on each builder."""
+    at_a_time = len(bench.project.site.builders)
+    made = run_abreast(partial(obtain_wheel, bench), step.compiled, at_a_time, bench.builder.stop)
+    return add_wheels(step, [wheel.file for wheel in made])
 
 
 def obtain_wheel(bench: Bench, step: CompileStep) -> CompiledWheel:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from threading import Event
 
@@ -13,6 +12,7 @@ from scripts.compile.kept import find_compiled, recall_compiled
 from scripts.console import note
 from scripts.errors import BuildFailed, ExitCode, HallmarkError, Problem
 from scripts.model import Result, Verdict
+from scripts.pipeline.abreast import run_abreast
 from scripts.pipeline.bench import Bench
 from scripts.pipeline.candidate import read_candidate
 from scripts.pipeline.job import UNKNOWN, CellReport, Job, Stage
@@ -57,7 +57,7 @@ def run_cells(bench: Bench, jobs: Sequence[Job]) -> list[CellReport]:
         return report
 
     at_a_time = max((job.options.jobs for job in jobs), default=1)
-    return [take(job) for job in jobs] if at_a_time < 2 else _take_many(take, jobs, bench, at_a_time)
+    return run_abreast(take, jobs, at_a_time, bench.builder.stop)
 
 
 def _prepare_compiling(bench: Bench, jobs: Sequence[Job]) -> None:
@@ -165,15 +165,3 @@ def _describe_audit(found: Findings) -> str:
 
 def _summarise(audit: Result) -> str:
     return audit.detail.partition(";")[0]
-
-
-def _take_many(
-    take: Callable[[Job], CellReport], jobs: Sequence[Job], bench: Bench, at_a_time: int
-) -> list[CellReport]:
-    with ThreadPoolExecutor(at_a_time) as pool:
-        try:
-            return list(pool.map(take, jobs))
-        except BaseException:  # an interruption reaches this thread alone: the others end with their builds
-            pool.shutdown(wait=False, cancel_futures=True)
-            bench.builder.stop()
-            raise

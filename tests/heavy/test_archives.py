@@ -11,6 +11,7 @@ import re
 import shutil
 import tarfile
 import zipfile
+from base64 import urlsafe_b64encode
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -149,8 +150,11 @@ def make_wheel(folder: Path, name: str, version: str) -> None:
     with zipfile.ZipFile(folder / f"{stem}-{version}-py3-none-any.whl", "w") as archive:
         for path, data in files.items():
             archive.writestr(path, data)
-        record = "".join(f"{path},,\n" for path in (*files, f"{info}/RECORD"))
-        archive.writestr(f"{info}/RECORD", record)
+        hashes = {
+            path: urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip("=") for path, data in files.items()
+        }
+        rows = "".join(f"{path},sha256={hashes[path]},{len(data)}\n" for path, data in files.items())
+        archive.writestr(f"{info}/RECORD", f"{rows}{info}/RECORD,,\n")
 
 
 def run(engine: Engine, digest: str, script: str) -> str:

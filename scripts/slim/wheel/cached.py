@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 from scripts.errors import Undecided
 from scripts.fetch import Cache
 from scripts.fetch.cache import lay_out_named
-from scripts.files import sha256_file, write_json
+from scripts.files import write_json
 from scripts.model import LockedFile
 from scripts.slim.elf.library import LibraryReport
 from scripts.slim.wheel.wheel import VERSION, WheelReport, slim_wheel
@@ -79,13 +79,8 @@ def _keep(file: LockedFile, report: WheelReport, cache: Cache) -> LockedFile:
     if report.wheel is None:
         return file
     name, version, _, _ = parse_wheel_filename(report.wheel.name)
-    sha256 = sha256_file(report.wheel)
-    used = LockedFile("wheel", canonicalize_name(name), str(version), report.wheel.name, sha256, report.after)
-    path = cache.path(sha256)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    report.wheel.chmod(0o444)
-    report.wheel.replace(path)
-    return used
+    sha256 = cache.take(report.wheel)
+    return LockedFile("wheel", canonicalize_name(name), str(version), report.wheel.name, sha256, report.after)
 
 
 def _recall(note: Path, file: LockedFile, cache: Cache) -> SlimmedFile | None:

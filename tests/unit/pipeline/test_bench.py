@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from threading import Barrier
+from typing import Any
+
 import pytest
 
 from scripts.assemble.bytecode import SandboxCompiler
@@ -45,3 +51,29 @@ def test_an_engine_that_is_not_there_ends_it(lab: Lab, monkeypatch: pytest.Monke
     monkeypatch.setattr(module, "open_engine", fail)
     with pytest.raises(HallmarkError, match="no engine"):
         open_bench(lab.project)
+
+
+@pytest.mark.parametrize(("builders", "at_once"), [(("a",), 1), (("a", "b"), 2)])
+def test_each_builder_compiles_one_step_at_a_time(
+    builders: tuple[str, ...], at_once: int, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy: list[int] = []
+    most: list[int] = []
+    meeting = Barrier(at_once)
+
+    def compile_wheel(*_: object, **__: object) -> None:
+        busy.append(1)
+        meeting.wait(10)
+        most.append(len(busy))
+        meeting.wait(10)
+        busy.pop()
+
+    monkeypatch.setattr(module, "compile_wheel", compile_wheel)
+    monkeypatch.setattr(module, "step_folder", lambda _: None)
+    bench = replace(lab.bench, project=replace(lab.project, site=replace(lab.site, builders=builders)))
+    nothing: Any = None
+    with ThreadPoolExecutor(4) as pool:
+        work = partial(bench.compile, nothing, nothing, nothing, nothing, lambda _: None)
+        begun = [pool.submit(work) for _ in range(4)]
+    assert [each.result() for each in begun] == [None] * 4
+    assert most == [at_once] * 4
