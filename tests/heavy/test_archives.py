@@ -50,7 +50,7 @@ reason = "as in the real matrix"
 # What two of the archives hold that wheels hold as well, and what NVIDIA's have under the same names.
 CONTENT = {
     "cuda_nvcc": {
-        "bin/nvcc": b"#!/bin/sh\necho the archive's compiler\n",
+        "bin/nvcc": b'#!/bin/sh\necho "the archive\'s compiler"\n',
         "nvvm/bin/cicc": b"",
         "bin/nvcc.profile": b"",
     },
