@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import ast
-import sys
-
 import pytest
 
-from tests.unit.compile.unit import PROGRAM, unit
+from tests.unit.compile.programs import load_program
+
+unit = load_program("unit")
 
 RULES = "11 *fp4*\n2.5 */marlin/*.cu\n\n0.5 *\n"
 SECOND = 10**9
@@ -64,11 +63,3 @@ def test_what_waits_counts_once_it_is_older_and_has_waited_long() -> None:
     assert before(waits, now=34) == []
     assert before(waits, now=35) == [300]
     assert before(waits, arrived=3, now=99) == [], "for the older one it does not"
-
-
-def test_it_starts_in_any_image_that_has_python() -> None:
-    tree = ast.parse(PROGRAM.read_text("utf-8"))
-    found = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    found |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert found <= sys.stdlib_module_names
-    assert PROGRAM.stat().st_mode & 0o111
