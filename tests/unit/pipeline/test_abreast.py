@@ -53,4 +53,5 @@ def test_an_interruption_stops_what_had_begun_and_begins_nothing_more() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run_abreast(work, ["interrupted", "goes on", *["never"] * 5], 2, stopped.set)
+    assert stopped.is_set()
     assert seen.count("never") <= 1, "the thread of the one that ended may take one more before it is told"
