@@ -68,7 +68,7 @@ class Workshop:
     def _press(self, step: Step, parent: Layout, work: Path, *, cached: bool) -> _Layers:
         """All that goes on top of a step's shell."""
         place = f"images/{step.image.name}/image.toml"
-        python = ".".join(step.python.split(".")[:2])
+        python = step.python_line
         with announce(step.name, "prepare") as update:
             wheels = prepare_wheels(step, self.cache, update)
             distributions = [Distribution(wheel, read_wheel(wheel.path, python, wheel.file)) for wheel in wheels]

@@ -46,6 +46,11 @@ class Step:
     build_id: str = field(default="", compare=False)
 
     @property
+    def python_line(self) -> str:
+        """The X.Y of its interpreter, as wheels' tags and folders of modules have it."""
+        return ".".join(self.python.split(".")[:2])
+
+    @property
     def packages(self) -> tuple[LockedFile, ...]:
         """The Debian packages that its Dockerfile installs."""
         return tuple(file for file in self.files if file.kind == "deb")

@@ -66,8 +66,8 @@ def compile_wheel(
         run_build(builder, build, log, update, Units().follow)
     except BuildFailed as error:
         raise _explain(error, log) from error
-    component, python = step.component, ".".join(step.environment.python.split(".")[:2])
-    return MadeWheel(*find_wheel(build.destination, component.distribution, component.version, python, str(log)))
+    name, version, python = step.component.distribution, step.component.version, step.environment.python_line
+    return MadeWheel(*find_wheel(build.destination, name, version, python, str(log)))
 
 
 def _explain(error: BuildFailed, log: Path) -> BuildFailed:
