@@ -51,6 +51,10 @@ _KNOWN = (
         "a header or a library is missing: add its wheel to the component's requirements, or its Debian package to the "
         "toolkit's",
     ),
+    (
+        r"does not need libcuda\.so\.1",
+        "link it with CUDA::cuda_driver or -lcuda: a stand-in is where CMAKE_LIBRARY_PATH and LIBRARY_PATH say",
+    ),
 )
 
 

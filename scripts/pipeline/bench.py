@@ -75,9 +75,13 @@ class Bench:
         One on each builder: a step plans with all the cores and memory that there are.
         """
         program = step_folder(self.project.matrix)
-        update("waits for another to be compiled")
-        with self._compiling:
+        if not self._compiling.acquire(blocking=False):
+            update("waits for another to be compiled")
+            self._compiling.acquire()
+        try:
             return compile_wheel(step, environment, self.builder, self.cache, program, work, log, update, cached=cached)
+        finally:
+            self._compiling.release()
 
 
 def open_bench(project: Project) -> Bench:

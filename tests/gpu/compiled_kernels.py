@@ -1,7 +1,8 @@
-"""Proof on a real GPU that what is compiled for it computes the right numbers: `nox -s gpu-kernels -- CELL`.
+"""Proof on a real GPU that what is compiled for it computes the right numbers.
 
-Each component of the cell's recipe that has checks in `compiled/` is compiled, if it has not been yet, and its wheel is
-run in the image that it was compiled in, with the GPU and without a network. Ends with 0 only if all checks passed.
+`nox -s gpu-kernels -- CELL [COMPONENT…]`: each component of the cell's recipe that has checks in `compiled/`, or each
+that is named, is compiled, if it has not been yet, and its wheel is run in the image that it was compiled in, with the
+GPU and without a network. Ends with 0 only if all checks passed.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ SMOKE = Smoke(("kernels",), timeout_s=600, memory_gib=16)
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cell", help="a cell whose recipe compiles, as `nox -s plan` names it, for this kind of GPU")
+    parser.add_argument("component", nargs="*", help="such as vllm-0.29.0")
     options = parser.parse_args()
     project = Project.open(ROOT)
     planned = make_plan(project.matrix, Selection((options.cell,)))
@@ -43,11 +45,13 @@ def main() -> int:
     print(gpu)
     results: list[Result] = []
     for each in step.compiled:
-        if _checks(each).exists():
+        if _checks(each).exists() and each.component.id in (options.component or [each.component.id]):
             found = run(bench, each, gpu)
             print(*(f"{each.component.id}  {one.check:20}{one.outcome:8}{one.detail}" for one in found), sep="\n")
             results += found
-    return 0 if results and all(result.outcome is Outcome.PASSED for result in results) else 1
+    if not results:
+        raise SystemExit(f"no component of {options.cell} that was asked for has checks in {CHECKS.relative_to(ROOT)}")
+    return 0 if all(result.outcome is Outcome.PASSED for result in results) else 1
 
 
 def run(bench: Bench, step: CompileStep, gpu: Gpu) -> tuple[Result, ...]:

@@ -64,6 +64,7 @@ def test_compiled_again_without_any_cache_the_wheel_has_the_same_bytes(workshop:
     [
         ("echo 'int x = ;' >scale.cu", "error: expected an expression", "read the log"),
         ("python3 -c 'import urllib.request as u; u.urlopen(\"http://example.com\")'", "URLError", "[[source]]"),
+        ("sed -i 's/ CUDA::cuda_driver//' CMakeLists.txt", "saxpy/libsaxpy.so does not need libcuda.so.1", "-lcuda"),
     ],
 )
 def test_what_cannot_be_compiled_says_why_and_the_exit_code_is_4(

@@ -6,6 +6,7 @@ from scripts.compile.advice import MOST, advise, find_relevant
 
 MEMORY, DISK, NETWORK, PATCH = "memory", "disk is full", "[[source]]", "patch does not fit"
 OLD, CRASH, HOST, MISSING = "later CUDA line", "compiler crashed", "compiler of images/base", "header or a library"
+DRIVER = "-lcuda"
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,7 @@ OLD, CRASH, HOST, MISSING = "later CUDA line", "compiler crashed", "compiler of 
         ("x.h:3:10: fatal error: cutlass/cutlass.h: No such file or directory", MISSING),
         ("/usr/bin/ld: cannot find -lcublas: No such file or directory", MISSING),
         ("CMake Error: Could NOT find CUDAToolkit (missing: CUDA_CUDART)", MISSING),
+        ("compile: error: a/b.so does not need libcuda.so.1, and calls cuInit", DRIVER),
     ],
 )
 def test_a_known_failure_has_its_advice(line: str, part: str) -> None:
