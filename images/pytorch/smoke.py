@@ -12,7 +12,7 @@ import os
 from functools import cache
 from typing import Any
 
-from probe import MODEL, Report, compare, compare_tokens, load_reference, require, tolerance
+from probe import MODEL, agree, compare, compare_tokens, load_reference, require, run_checks
 
 TARGET = os.environ["HALLMARK_TARGET"]
 DEVICE = "cpu" if TARGET == "cpu" else "cuda"
@@ -24,10 +24,8 @@ KERNEL_TOLERANCE = {"float32": 1e-5, "bfloat16": 1e-2}
 
 def main() -> None:
     """Run every check; none keeps the others from reporting."""
-    report = Report.on_stdout()
-    for check in (check_device, check_load, check_float64, check_forward, check_generate, check_kernels):
-        with report.check(check.__name__.removeprefix("check_")) as measured:
-            check(measured)
+    checks = (check_device, check_load, check_float64, check_forward, check_generate, check_kernels)
+    run_checks({check.__name__.removeprefix("check_"): check for check in checks})
 
 
 def check_device(measured: dict[str, Any]) -> None:
@@ -74,13 +72,13 @@ def check_forward(measured: dict[str, Any]) -> None:
     import torch
 
     model, _ = load_model()
-    differences = []
+    texts = []
     for prompt in load_reference()["prompts"]:
         with torch.inference_mode():
             logits = model(torch.tensor([prompt["token_ids"]], device=DEVICE)).logits[0]
         require(logits.device.type == DEVICE, f"the logits lie on {logits.device}, not on {DEVICE}")
-        differences.append(compare(prompt_logprobs(logits, prompt), prompt["prompt_logprobs"], tolerance()))
-    measured |= {"max_difference_nats": max(differences), "tolerance_nats": tolerance()}
+        texts.append((prompt_logprobs(logits, prompt), prompt["prompt_logprobs"]))
+    agree(texts, measured)
 
 
 def check_generate(measured: dict[str, Any]) -> None:

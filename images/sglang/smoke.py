@@ -7,10 +7,24 @@ log-probabilities are asked of SGLang's own /generate: its OpenAI API counts tok
 from __future__ import annotations
 
 import os
-import shlex
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from probe import MODEL, Report, Server, compare, compare_tokens, load_reference, require, tolerance
+from probe import (
+    MODEL,
+    Server,
+    agree,
+    compare_tokens,
+    load_reference,
+    require,
+    run_checks,
+    serve_arguments,
+    tolerance,
+)
+from serving import Answer, check_kernels, check_libraries, press, read_kernels
 
 NAME = "hallmark"
 PORT = 30000
@@ -18,6 +32,7 @@ PORT = 30000
 START_S = float(os.environ.get("HALLMARK_START_S") or 420)
 # SGLang looks every 5 s whether it was told to end, and then gives its scheduler 15 s.
 STOP_S = 60.0
+PROFILE = Path(tempfile.gettempdir()) / "profile"
 # What SGLang logs once it has answered all requests and ends by its own will; 0.5.9 then kills itself by SIGKILL.
 FAREWELL = "Gracefully exiting"
 KILLED = (-9, 137)
@@ -28,43 +43,30 @@ PREFIX = [*range(1, 256)] * 2
 
 def main() -> None:
     """Run every check against one server; once it has died, those that are left fail with the reason."""
-    report = Report.on_stdout()
     with Server(command(), PORT) as server:
-        with report.check("health"):
-            server.start(START_S)
-        with report.check("models"):
-            check_models(server)
-        with report.check("completions"):
-            check_completions(server)
-        with report.check("logprobs") as measured:
-            check_logprobs(server, measured)
-        with report.check("chat"):
-            check_chat(server)
-        with report.check("repeatable"):
-            check_repeatable(server)
-        with report.check("radix-cache") as measured:
-            check_radix_cache(server, measured)
-        with report.check("unknown-model") as measured:
-            check_unknown_model(server, measured)
-        with report.check("shutdown") as measured:
-            check_shutdown(server, measured)
+        run_checks({name: partial(check, server) for name, check in CHECKS.items()})
 
 
 def command() -> list[str]:
-    """`serve-sglang` as users call it; HALLMARK_SERVE_ARGS adds arguments, as one shell-quoted string."""
-    extra = shlex.split(os.environ.get("HALLMARK_SERVE_ARGS", ""))
-    model = ["--model-path", str(MODEL), "--served-model-name", NAME, "--dtype", "bfloat16"]
-    return ["serve-sglang", *model, "--host", "127.0.0.1", "--port", str(PORT), "--enable-cache-report", *extra]
+    """`serve-sglang` as users call it, with what the scenario adds."""
+    model = ["--model-path", str(MODEL), "--served-model-name", NAME, "--dtype", os.environ["HALLMARK_DTYPE"]]
+    address = ["--host", "127.0.0.1", "--port", str(PORT)]
+    return ["serve-sglang", *model, *address, "--enable-cache-report", *serve_arguments()]
 
 
-def check_models(server: Server) -> None:
+def check_health(server: Server, _: dict[str, Any]) -> None:
+    """The server starts and says that it is well."""
+    server.start(START_S)
+
+
+def check_models(server: Server, _: dict[str, Any]) -> None:
     """The model is listed under its served name, and no other is."""
     body = answer(server.request("GET", "/v1/models"))
     names = [model["id"] for model in body["data"]]
     require(names == [NAME], f"/v1/models lists {names}, expected [{NAME!r}]")
 
 
-def check_completions(server: Server) -> None:
+def check_completions(server: Server, _: dict[str, Any]) -> None:
     """A text is tokenized and continued greedily as the reference has it; the OpenAI API says the same, and counts."""
     for prompt in load_reference()["prompts"]:
         native = generate(server, prompt, text=prompt["text"], return_logprob=True, logprob_start_len=0)
@@ -77,23 +79,18 @@ def check_completions(server: Server) -> None:
 
 def check_logprobs(server: Server, measured: dict[str, Any]) -> None:
     """The log-probabilities of the prompt's and of the generated tokens agree with the reference."""
-    of_prompts, of_answers = [], []
+    texts = []
     for prompt in load_reference()["prompts"]:
         options = {"return_logprob": True, "logprob_start_len": 0}
         meta = generate(server, prompt, input_ids=prompt["token_ids"], **options)["meta_info"]
         # One entry a token: log-probability, id, text. The first token has no log-probability.
         for_prompt = [entry[0] for entry in meta["input_token_logprobs"]]
         for_answer = [entry[0] for entry in meta["output_token_logprobs"]]
-        of_prompts.append(compare(for_prompt[1:], prompt["prompt_logprobs"], tolerance()))
-        of_answers.append(compare(for_answer, prompt["greedy_logprobs"], tolerance()))
-    measured |= {
-        "max_prompt_difference_nats": max(of_prompts),
-        "max_generated_difference_nats": max(of_answers),
-        "tolerance_nats": tolerance(),
-    }
+        texts += [(for_prompt[1:], prompt["prompt_logprobs"]), (for_answer, prompt["greedy_logprobs"])]
+    agree(texts, measured)
 
 
-def check_chat(server: Server) -> None:
+def check_chat(server: Server, _: dict[str, Any]) -> None:
     """A chat is answered like the tokens that the reference renders it to, and the usage counts those tokens."""
     chat = load_reference()["chat"]
     native = generate(server, chat, input_ids=chat["token_ids"])
@@ -103,7 +100,7 @@ def check_chat(server: Server) -> None:
     check_openai(body, body["choices"][0]["message"]["content"], native["text"], chat)
 
 
-def check_repeatable(server: Server) -> None:
+def check_repeatable(server: Server, _: dict[str, Any]) -> None:
     """The same request, whose prefix the server has kept, is answered with the same tokens again."""
     prompt = max(load_reference()["prompts"], key=lambda prompt: len(prompt["token_ids"]))
     first, second = (generate(server, prompt, input_ids=prompt["token_ids"])["output_ids"] for _ in range(2))
@@ -117,6 +114,35 @@ def check_radix_cache(server: Server, measured: dict[str, Any]) -> None:
     measured |= {"prefix_tokens": len(PREFIX), "cached_first": first, "cached_second": second}
     require(first == 0, f"{first} tokens of a prefix were cached before it was ever sent")
     require(0 < second < len(PREFIX), f"{second} of {len(PREFIX)} tokens were cached when a prefix was sent again")
+
+
+def check_load(server: Server, measured: dict[str, Any]) -> None:
+    """Under load the answers are those of alone, none is empty, memory is steady, and the server is well afterwards."""
+
+    def ask(tokens: Sequence[int], count: int) -> Answer:
+        sampling = {"temperature": 0, "max_new_tokens": count, "ignore_eos": True}
+        request = {"input_ids": tokens, "sampling_params": sampling, "return_logprob": True}
+        body = answer(server.request("POST", "/generate", request))
+        return Answer(body["output_ids"], [entry[0] for entry in body["meta_info"]["output_token_logprobs"]])
+
+    press(server, ask, tolerance(), measured)
+
+
+def check_libraries_in_use(server: Server, measured: dict[str, Any]) -> None:
+    """What the server's processes have loaded is of one kind each, and of the image's CUDA."""
+    check_libraries(server, os.environ.get("HALLMARK_CUDA", ""), measured)
+
+
+def check_kernels_in_use(server: Server, measured: dict[str, Any]) -> None:
+    """The kernels that serve a request are those that the scenario wants, by the server's own profile."""
+    start = {"output_dir": str(PROFILE), "activities": ["GPU"]}
+    status, body = server.request("POST", "/start_profile", start)
+    require(status == 200, f"/start_profile is answered with {status}: {str(body)[:300]}")
+    for prompt in load_reference()["prompts"]:
+        generate(server, prompt, input_ids=prompt["token_ids"])
+    status, body = server.request("POST", "/stop_profile")
+    require(status == 200, f"/stop_profile is answered with {status}: {str(body)[:300]}")
+    check_kernels(read_kernels(PROFILE), measured)
 
 
 def check_unknown_model(server: Server, measured: dict[str, Any]) -> None:
@@ -179,6 +205,21 @@ def answer(response: tuple[int, Any]) -> dict[str, Any]:
     require(status == 200, f"answered with {status}: {str(body)[:500]}")
     return dict(body)
 
+
+CHECKS = {
+    "health": check_health,
+    "models": check_models,
+    "completions": check_completions,
+    "logprobs": check_logprobs,
+    "chat": check_chat,
+    "repeatable": check_repeatable,
+    "radix-cache": check_radix_cache,
+    "load": check_load,
+    "libraries": check_libraries_in_use,
+    "kernels": check_kernels_in_use,
+    "unknown-model": check_unknown_model,
+    "shutdown": check_shutdown,
+}
 
 if __name__ == "__main__":
     main()

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from probe import Failed, Report, compare, require
+from probe import Failed, compare, require, run_checks
 
 CUDA = Path(os.environ.get("CUDA_HOME", "/usr/local/cuda"))
 COMPUTE = os.environ["HALLMARK_COMPUTE"]
@@ -102,10 +102,8 @@ PROJECT_SOURCE = "__global__ void fill(float* values) { values[threadIdx.x] = 1.
 
 def main() -> None:
     """Run every check; none keeps the others from reporting."""
-    report = Report.on_stdout()
-    for check in (check_version, check_compile, check_link, check_cmake, check_reproducible, check_run):
-        with report.check(check.__name__.removeprefix("check_")) as measured:
-            check(measured)
+    checks = (check_version, check_compile, check_link, check_cmake, check_reproducible, check_run)
+    run_checks({check.__name__.removeprefix("check_"): check for check in checks})
 
 
 def check_version(measured: dict[str, Any]) -> None:

@@ -5,61 +5,66 @@ Standard library only: what is tested is the `vllm` command as it stands on the 
 
 from __future__ import annotations
 
+import json
 import os
-import shlex
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from probe import MODEL, Report, Server, compare, compare_tokens, load_reference, require, tolerance
+from probe import (
+    MODEL,
+    Server,
+    agree,
+    compare_tokens,
+    load_reference,
+    requested_checks,
+    require,
+    run_checks,
+    serve_arguments,
+    tolerance,
+)
+from serving import Answer, check_kernels, check_libraries, press, read_kernels
 
-TARGET = os.environ["HALLMARK_TARGET"]
 NAME = "hallmark"
 PORT = 8000
 # Generous to a first start that compiles, yet under the host's limit: a server can also hang after its engine has died.
 START_S = float(os.environ.get("HALLMARK_START_S") or 420)
 STOP_S = 30.0
+PROFILE = Path(tempfile.gettempdir()) / "profile"
 
 
 def main() -> None:
     """Run every check against one server; once it has died, those that are left fail with the reason."""
     # A gibibyte of key-value cache: by default the server claims most of the memory it sees, on the CPU too.
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
-    report = Report.on_stdout()
     with Server(command(), PORT) as server:
-        with report.check("health"):
-            server.start(START_S)
-        with report.check("models"):
-            check_models(server)
-        with report.check("completions"):
-            check_completions(server)
-        with report.check("logprobs") as measured:
-            check_logprobs(server, measured)
-        with report.check("chat"):
-            check_chat(server)
-        with report.check("repeatable"):
-            check_repeatable(server)
-        with report.check("unknown-model"):
-            check_unknown_model(server)
-        with report.check("shutdown"):
-            status = server.stop(STOP_S)
-            require(status == 0, f"exit code {status} after SIGTERM; {server.excerpt()}")
+        run_checks({name: partial(check, server) for name, check in CHECKS.items()})
 
 
 def command() -> list[str]:
-    """`vllm serve` as users call it; HALLMARK_SERVE_ARGS adds arguments, as one shell-quoted string."""
-    dtype = "float32" if TARGET == "cpu" else "bfloat16"
-    extra = shlex.split(os.environ.get("HALLMARK_SERVE_ARGS", ""))
+    """`vllm serve` as users call it, with what the scenario adds."""
     address = ["--host", "127.0.0.1", "--port", str(PORT)]
-    return ["vllm", "serve", str(MODEL), "--served-model-name", NAME, *address, "--dtype", dtype, *extra]
+    model = [str(MODEL), "--served-model-name", NAME, "--dtype", os.environ["HALLMARK_DTYPE"]]
+    config = {"profiler": "torch", "torch_profiler_dir": str(PROFILE)}
+    profile = ["--profiler-config", json.dumps(config)] if "kernels" in requested_checks() else []
+    return ["vllm", "serve", *model, *address, *profile, *serve_arguments()]
 
 
-def check_models(server: Server) -> None:
+def check_health(server: Server, _: dict[str, Any]) -> None:
+    """The server starts and says that it is well."""
+    server.start(START_S)
+
+
+def check_models(server: Server, _: dict[str, Any]) -> None:
     """The model is listed under its served name, and no other is."""
     body = answer(server.request("GET", "/v1/models"))
     names = [model["id"] for model in body["data"]]
     require(names == [NAME], f"/v1/models lists {names}, expected [{NAME!r}]")
 
 
-def check_completions(server: Server) -> None:
+def check_completions(server: Server, _: dict[str, Any]) -> None:
     """A text is tokenized as the reference has it, and continued with the reference's greedy tokens."""
     for prompt in load_reference()["prompts"]:
         choice = complete(server, prompt)["choices"][0]
@@ -69,22 +74,18 @@ def check_completions(server: Server) -> None:
 
 def check_logprobs(server: Server, measured: dict[str, Any]) -> None:
     """The log-probabilities of the prompt's and of the generated tokens agree with the reference."""
-    of_prompts, of_answers = [], []
+    texts = []
     for prompt in load_reference()["prompts"]:
         choice = complete(server, prompt, logprobs=0, prompt_logprobs=0)["choices"][0]
         # One entry a token: null for the first, else log-probabilities by token id, the prompt's own token among them.
         entries = zip(prompt["token_ids"][1:], choice["prompt_logprobs"][1:])  # noqa: B905 (compare sees a short list)
         values = [entry[str(token)]["logprob"] for token, entry in entries]
-        of_prompts.append(compare(values, prompt["prompt_logprobs"], tolerance()))
-        of_answers.append(compare(choice["logprobs"]["token_logprobs"], prompt["greedy_logprobs"], tolerance()))
-    measured |= {
-        "max_prompt_difference_nats": max(of_prompts),
-        "max_generated_difference_nats": max(of_answers),
-        "tolerance_nats": tolerance(),
-    }
+        texts.append((values, prompt["prompt_logprobs"]))
+        texts.append((choice["logprobs"]["token_logprobs"], prompt["greedy_logprobs"]))
+    agree(texts, measured)
 
 
-def check_chat(server: Server) -> None:
+def check_chat(server: Server, _: dict[str, Any]) -> None:
     """A chat is rendered as the reference has it and answered with its tokens, and the usage counts them."""
     chat = load_reference()["chat"]
     expected = chat["greedy_token_ids"]
@@ -100,18 +101,52 @@ def check_chat(server: Server) -> None:
     require(counts == wanted, f"usage counts {counts} tokens (prompt, completion, total), expected {wanted}")
 
 
-def check_repeatable(server: Server) -> None:
+def check_repeatable(server: Server, _: dict[str, Any]) -> None:
     """The same request, whose prefix the server may have kept, is answered with the same tokens again."""
     prompt = max(load_reference()["prompts"], key=lambda prompt: len(prompt["token_ids"]))
     first, second = (complete(server, prompt)["choices"][0]["token_ids"] for _ in range(2))
     compare_tokens(second, first)
 
 
-def check_unknown_model(server: Server) -> None:
+def check_load(server: Server, measured: dict[str, Any]) -> None:
+    """Under load the answers are those of alone, none is empty, memory is steady, and the server is well afterwards."""
+
+    def ask(tokens: Sequence[int], count: int) -> Answer:
+        request = {"prompt": tokens, "max_tokens": count, "ignore_eos": True, "logprobs": 0, "return_token_ids": True}
+        body = {"model": NAME, "temperature": 0, **request}
+        choice = answer(server.request("POST", "/v1/completions", body))["choices"][0]
+        return Answer(choice["token_ids"], choice["logprobs"]["token_logprobs"])
+
+    press(server, ask, tolerance(), measured)
+
+
+def check_libraries_in_use(server: Server, measured: dict[str, Any]) -> None:
+    """What the server's processes have loaded is of one kind each, and of the image's CUDA."""
+    check_libraries(server, os.environ.get("HALLMARK_CUDA", ""), measured)
+
+
+def check_kernels_in_use(server: Server, measured: dict[str, Any]) -> None:
+    """The kernels that serve a request are those that the scenario wants, by the server's own profile."""
+    for act in ("start", "stop"):
+        status, body = server.request("POST", f"/{act}_profile")
+        require(status == 200, f"/{act}_profile is answered with {status}: {str(body)[:300]}")
+        if act == "start":
+            for prompt in load_reference()["prompts"]:
+                complete(server, prompt)
+    check_kernels(read_kernels(PROFILE), measured)
+
+
+def check_unknown_model(server: Server, _: dict[str, Any]) -> None:
     """A model that is not served is refused with 404, and the server lives on."""
     status, _ = server.request("POST", "/v1/completions", {"model": "no-such-model", "prompt": "a", "max_tokens": 1})
     require(status == 404, f"a request for an unknown model was answered with {status}, expected 404")
     server.require_alive()
+
+
+def check_shutdown(server: Server, _: dict[str, Any]) -> None:
+    """After SIGTERM the server ends with 0."""
+    status = server.stop(STOP_S)
+    require(status == 0, f"exit code {status} after SIGTERM; {server.excerpt()}")
 
 
 def complete(server: Server, prompt: dict[str, Any], **options: Any) -> dict[str, Any]:
@@ -126,6 +161,20 @@ def answer(response: tuple[int, Any]) -> dict[str, Any]:
     require(status == 200, f"answered with {status}: {str(body)[:500]}")
     return dict(body)
 
+
+CHECKS = {
+    "health": check_health,
+    "models": check_models,
+    "completions": check_completions,
+    "logprobs": check_logprobs,
+    "chat": check_chat,
+    "repeatable": check_repeatable,
+    "load": check_load,
+    "libraries": check_libraries_in_use,
+    "kernels": check_kernels_in_use,
+    "unknown-model": check_unknown_model,
+    "shutdown": check_shutdown,
+}
 
 if __name__ == "__main__":
     main()

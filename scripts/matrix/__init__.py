@@ -4,9 +4,11 @@ from scripts.matrix.cells import make_cells
 from scripts.matrix.components import Component, Memory, Source
 from scripts.matrix.load import load_matrix
 from scripts.matrix.rules import AuditRule, Link, Omission, OtherCuda, Overlap, Scope, select_rules
-from scripts.matrix.types import Exclusion, Image, Matrix, Platform, Recipe, Smoke, Tools, Upstream
+from scripts.matrix.scenarios import Absence, Scenario, select_scenarios
+from scripts.matrix.types import Exclusion, Image, Matrix, Platform, Recipe, Tools, Upstream
 
 __all__ = [
+    "Absence",
     "AuditRule",
     "Component",
     "Exclusion",
@@ -19,12 +21,13 @@ __all__ = [
     "Overlap",
     "Platform",
     "Recipe",
+    "Scenario",
     "Scope",
-    "Smoke",
     "Source",
     "Tools",
     "Upstream",
     "load_matrix",
     "make_cells",
     "select_rules",
+    "select_scenarios",
 ]

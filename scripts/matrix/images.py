@@ -10,8 +10,9 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 
 from scripts.errors import Problem
 from scripts.matrix.read_rules import read_audit_rule, read_link, read_omission, read_other_cuda, read_overlap
+from scripts.matrix.read_scenarios import read_scenarios
 from scripts.matrix.reader import Table, find_repeated, read_tables
-from scripts.matrix.types import Image, Recipe, Smoke, Upstream
+from scripts.matrix.types import Image, Recipe, Upstream
 
 NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")  # what a tag and a repository allow
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -45,7 +46,7 @@ def _image(folder: Path, table: Table, cuda: Collection[str], recipes: tuple[str
         version="" if cells else table.string("version"),
         packages=table.strings("packages", ()),
         recipes=dict(_recipes(table.table("recipe"), cuda, recipes)),
-        smoke=_smoke(table.table("smoke")) if "smoke" in table else None,
+        scenarios=read_scenarios(table.tables("scenario")),
         audit=tuple(map(read_audit_rule, table.tables("audit"))),
         omissions=tuple(map(read_omission, table.tables("omit"))),
         overlaps=tuple(map(read_overlap, table.tables("overlap"))),
@@ -53,10 +54,10 @@ def _image(folder: Path, table: Table, cuda: Collection[str], recipes: tuple[str
         links=tuple(map(read_link, table.tables("link"))),
     )
     table.finish()
-    if not cells and (image.recipes or image.smoke):
-        table.note("an image with `cells = false` is never judged, so it has neither recipes nor smoke checks")
-    if image.recipes and not image.smoke:
-        table.note("has a recipe but no [smoke]: nothing could ever accept it")
+    if not cells and (image.recipes or image.scenarios):
+        table.note("an image with `cells = false` is never judged, so it has neither recipes nor scenarios")
+    if image.recipes and not any(scenario.required for scenario in image.scenarios):
+        table.note("has a recipe but no [[scenario]] that is required: nothing could ever accept it")
     return image
 
 
@@ -109,15 +110,6 @@ def _is_wheel(file: str) -> bool:
     except InvalidWheelFilename:
         return False
     return True
-
-
-def _smoke(table: Table) -> Smoke:
-    smoke = Smoke(table.strings("checks"), table.number("timeout_s"), table.number("memory_gib"))
-    for key in ("timeout_s", "memory_gib"):
-        if key in table and not getattr(smoke, key):
-            table.note("must be more than 0", key)
-    table.finish()
-    return smoke
 
 
 def _named(table: Table, key: str) -> str:

@@ -24,7 +24,7 @@ def read_audit_rule(table: Table) -> AuditRule:
         accept=Coverage(accept) if accept in grades else Coverage.NATIVE,
         libraries=table.strings("libraries"),
         reason=table.string("reason", None if "reason" in table else ""),  # there and empty is a mistake
-        scope=_read_scope(table),
+        scope=read_scope(table),
     )
     if rule.accept is not Coverage.NATIVE and "reason" not in table:
         table.note("missing key `reason`: what is not native is accepted for one")
@@ -34,14 +34,14 @@ def read_audit_rule(table: Table) -> AuditRule:
 
 def read_omission(table: Table) -> Omission:
     """One of [[omit]]."""
-    omission = Omission(_read_names(table), table.string("reason"), _read_scope(table))
+    omission = Omission(_read_names(table), table.string("reason"), read_scope(table))
     table.finish()
     return omission
 
 
 def read_overlap(table: Table) -> Overlap:
     """One of [[overlap]]."""
-    overlap = Overlap(table.string("path"), table.string("keep"), table.string("reason"), _read_scope(table))
+    overlap = Overlap(table.string("path"), table.string("keep"), table.string("reason"), read_scope(table))
     if overlap.path.startswith("/"):
         table.note("expected a path relative to site-packages", "path")
     _check_name(table, "keep", overlap.keep)
@@ -51,21 +51,22 @@ def read_overlap(table: Table) -> Overlap:
 
 def read_other_cuda(table: Table) -> OtherCuda:
     """One of [[other-cuda]]."""
-    other = OtherCuda(_read_names(table), table.string("reason"), _read_scope(table))
+    other = OtherCuda(_read_names(table), table.string("reason"), read_scope(table))
     table.finish()
     return other
 
 
 def read_link(table: Table) -> Link:
     """One of [[link]]."""
-    link = Link(table.string("path"), table.string("target"), table.string("reason"), _read_scope(table))
+    link = Link(table.string("path"), table.string("target"), table.string("reason"), read_scope(table))
     if link.path and link.target:
         _check_link(table, link)
     table.finish()
     return link
 
 
-def _read_scope(table: Table) -> Scope:
+def read_scope(table: Table) -> Scope:
+    """The cells that a table is about."""
     return Scope(table.string("cuda", ""), table.string("compute", ""), table.string("recipe", ""))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from scripts.matrix.components import Component
 from scripts.matrix.rules import AuditRule, Link, Omission, OtherCuda, Overlap
+from scripts.matrix.scenarios import Scenario
 from scripts.model import CudaLine, Target
 
 
@@ -43,15 +44,6 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Smoke:
-    """What a candidate must pass, and the bounds of its container: seconds and GiB."""
-
-    checks: tuple[str, ...]
-    timeout_s: int
-    memory_gib: int
-
-
-@dataclass(frozen=True)
 class Image:
     """One folder of `images/`. `cells` is false for an image that others stand on and that is never tagged."""
 
@@ -65,7 +57,7 @@ class Image:
     version: str
     packages: tuple[str, ...]
     recipes: Mapping[tuple[str, str], Recipe] = field(default_factory=dict)
-    smoke: Smoke | None = None
+    scenarios: tuple[Scenario, ...] = ()
     audit: tuple[AuditRule, ...] = ()
     omissions: tuple[Omission, ...] = ()
     overlaps: tuple[Overlap, ...] = ()

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
 from scripts.assemble.steps import make_steps
 from scripts.assemble.types import BuildOptions, Step
-from scripts.errors import ExitCode, Problem
-from scripts.matrix import AuditRule, Matrix, Smoke, select_rules
+from scripts.errors import ConfigError, ExitCode, Problem
+from scripts.matrix import AuditRule, Image, Matrix, Scenario, select_rules, select_scenarios
 from scripts.model import Cell
 from scripts.plan import PlannedCell
+from scripts.smoke.models.zoo import MODELS
+from scripts.smoke.smoke import Evidence
 from scripts.workspace import Workspace
 
 UNKNOWN = "–"
+_CHOICE = f"one of: {', '.join(MODELS)}"
 
 
 class Stage(IntEnum):
@@ -61,11 +64,17 @@ class Job:
         return tuple(select_rules(self.planned.image.audit, self.cell))
 
     @property
-    def smoke(self) -> Smoke:
-        """What the cell's image must pass. An image with a recipe always says (the matrix is refused otherwise)."""
-        if self.planned.image.smoke is None:
-            raise ValueError(f"{self.planned.image.name}: no [smoke]")
-        return self.planned.image.smoke
+    def scenarios(self) -> tuple[Scenario, ...]:
+        """The runs of the gate that the cell goes through, in order."""
+        return select_scenarios(self.planned.image.scenarios, self.cell)
+
+    def part(self, evidence: Sequence[Evidence]) -> tuple[tuple[Evidence, ...], tuple[Evidence, ...]]:
+        """The evidence of the scenarios that are required, and that of the others."""
+        required = {scenario.name for scenario in self.scenarios if scenario.required}
+        return (
+            tuple(each for each in evidence if each.scenario in required),
+            tuple(each for each in evidence if each.scenario not in required),
+        )
 
     def build_folder(self, workspace: Workspace) -> Path:
         """The evidence of the candidate, which all cells of its compute capability share."""
@@ -96,6 +105,27 @@ class CellReport:
 def make_jobs(
     matrix: Matrix, plan: Sequence[PlannedCell], build: BuildOptions, last: Stage, options: Options
 ) -> list[Job]:
-    """A job for each planned cell, in the plan's order. Raises ConfigError for a missing or stale lock."""
+    """A job for each planned cell, in the plan's order.
+
+    Raises ConfigError for a missing or stale lock, and for a scenario with a model that there is not.
+    """
+    _check_models(planned.image for planned in plan)
     steps = {step.name: step for step in make_steps(matrix, plan, build)}
     return [Job(planned, steps[planned.cell.candidate], last, options) for planned in plan]
+
+
+def _check_models(images: Iterable[Image]) -> None:
+    known = ("", *MODELS)
+    wrong = {
+        (image.name, scenario.name): scenario.model
+        for image in images
+        for scenario in image.scenarios
+        if scenario.model not in known
+    }
+    if wrong:
+        raise ConfigError(
+            [
+                Problem(f"scenario `{name}`: unknown model `{model}`", f"images/{image}/image.toml", _CHOICE)
+                for (image, name), model in wrong.items()
+            ]
+        )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from scripts.assemble.types import BuildOptions
 from scripts.audit.evidence import AUDIT, identify_audit, identify_wheels, read_audit
@@ -13,7 +14,8 @@ from scripts.model import Result, Verdict
 from scripts.pipeline.candidate import read_candidate
 from scripts.pipeline.job import Job, Options, Stage, make_jobs
 from scripts.plan import PlannedCell
-from scripts.smoke.smoke import identify, read_evidence
+from scripts.smoke.smoke import Evidence, identify, log_file, name_check, read_evidence
+from scripts.smoke.trial import CONTAINER
 from scripts.verdict import decide
 from scripts.workspace import Workspace
 
@@ -22,14 +24,17 @@ WHEELS_FILE, AUDIT_FILE = "wheels.json", "audit.json"
 
 @dataclass(frozen=True)
 class CellVerdict:
-    """What was decided of a cell's current build, why it was not accepted, and the file that tells more."""
+    """What was decided of a cell's current build, why it was not accepted, and the file that tells more.
+
+    `scenarios` are those that there is evidence of, each with the content id of what was asked.
+    """
 
     cell: str
     digest: str
     verdict: Verdict
     reasons: tuple[str, ...] = ()
     record: str = ""
-    smoke_id: str = ""
+    scenarios: Mapping[str, str] = field(default_factory=dict)
 
 
 def judge_cell(workspace: Workspace, job: Job) -> CellVerdict:
@@ -48,20 +53,41 @@ def judge_cell(workspace: Workspace, job: Job) -> CellVerdict:
         if (audit := recall_audit(workspace, job, digest)) is None:
             return _verdict(job, digest, Verdict.INCONCLUSIVE, ["not audited yet"])
         results.append(audit)
-    smoke_id = identify(job.cell, job.planned.image, job.smoke, digest)
-    evidence = read_evidence(job.cell_folder(workspace), smoke_id, digest)
-    if evidence:
-        results += evidence.results
-        record = f"{job.cell.id}/smoke.log"
-    elif all(result.passed for result in results):
-        return _verdict(job, digest, Verdict.INCONCLUSIVE, ["not smoke-tested yet"])
+    known = recall_scenarios(workspace, job, digest)
+    asked = {name: evidence.smoke_id for name, evidence in known.items()}
+    required, _ = job.part(tuple(known.values()))
+    results += [result for each in required for result in each.named]
+    lacking = [each.name for each in job.scenarios if each.required and each.name not in known]
+    if lacking and all(result.passed for result in results):
+        cause = f"not smoke-tested yet: {', '.join(lacking)}" if known else "not smoke-tested yet"
+        return _verdict(job, digest, Verdict.INCONCLUSIVE, [cause], scenarios=asked)
+    if len(drivers := sorted({each.host.get("driver", "") for each in required})) > 1:
+        cause = f"smoke-tested with several drivers: {', '.join(drivers)}"
+        return _verdict(job, digest, Verdict.INCONCLUSIVE, [cause], scenarios=asked)
+    if failed := [each.scenario for each in required if not each.passed]:
+        record = log_file(Path(job.cell.id), failed[0]).as_posix()
     verdict, reasons = decide(results, required_checks(job))
-    return _verdict(job, digest, verdict, reasons, record, smoke_id if evidence else "")
+    return _verdict(job, digest, verdict, reasons, record, asked)
 
 
 def required_checks(job: Job) -> tuple[str, ...]:
-    """The checks that a candidate must pass by name: the audit, where it is for a GPU, and its image's smoke checks."""
-    return (*((AUDIT,) if job.cell.target.has_gpu else ()), *job.smoke.checks)
+    """The checks that a candidate must pass by name: the audit, where it is for a GPU, and those of its scenarios.
+
+    How the container ended is one of each scenario's. None where there is no scenario: an audit alone shows too little.
+    """
+    required = [each for each in job.scenarios if each.required]
+    audit = (AUDIT,) if required and job.cell.target.has_gpu else ()
+    return (*audit, *(name_check(each.name, check) for each in required for check in (*each.checks, CONTAINER)))
+
+
+def recall_scenarios(workspace: Workspace, job: Job, digest: str) -> dict[str, Evidence]:
+    """What there is of today's scenarios for this digest, in their order."""
+    found = {}
+    for scenario in job.scenarios:
+        smoke_id = identify(job.cell, job.planned.image, scenario, digest)
+        if evidence := read_evidence(job.cell_folder(workspace), scenario.name, smoke_id, digest):
+            found[scenario.name] = evidence
+    return found
 
 
 def recall_wheels(workspace: Workspace, job: Job) -> Result | None:
@@ -83,7 +109,7 @@ def write_verdict(workspace: Workspace, job: Job, verdict: CellVerdict) -> None:
         {
             "cell": verdict.cell,
             "digest": verdict.digest,
-            "smoke_id": verdict.smoke_id,
+            "scenarios": dict(verdict.scenarios),
             "verdict": verdict.verdict,
             "reasons": list(verdict.reasons),
         },
@@ -105,6 +131,11 @@ def read_verdicts(
 
 
 def _verdict(
-    job: Job, digest: str, verdict: Verdict, reasons: Sequence[str], record: str = "", smoke_id: str = ""
+    job: Job,
+    digest: str,
+    verdict: Verdict,
+    reasons: Sequence[str],
+    record: str = "",
+    scenarios: Mapping[str, str] | None = None,
 ) -> CellVerdict:
-    return CellVerdict(job.cell.id, digest, verdict, tuple(reasons), record, smoke_id)
+    return CellVerdict(job.cell.id, digest, verdict, tuple(reasons), record, scenarios or {})

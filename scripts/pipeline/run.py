@@ -21,6 +21,7 @@ from scripts.pipeline.obtain import Obtained, complete, obtain
 from scripts.pipeline.output import write_output
 from scripts.pipeline.receive import receive
 from scripts.pipeline.stages import audit_image, audit_wheels, publish, push, rule, smoke
+from scripts.smoke.smoke import Evidence
 from scripts.verdict import EXIT_CODES
 
 # What makes the cells that come after not worth their hours, unless one asks to keep going.
@@ -116,12 +117,20 @@ def go(bench: Bench, job: Job) -> Iterator[Findings]:
     if job.last < Stage.SMOKE:
         return
     evidence, known = smoke(bench, job, candidate)
-    passed = sum(result.passed for result in evidence.results)
-    smoked = f"{'unchanged: ' if known else ''}{passed} of {len(evidence.results)} passed"
+    smoked = f"{'unchanged: ' if known else ''}{_count_passed(job, evidence)}"
     found = replace(found, smoked=smoked, verdict=(verdict := rule(bench, job)))
     yield found
     if job.last >= Stage.PUBLISH and verdict.verdict is Verdict.ACCEPTED:
         yield replace(found, tag=publish(bench, job, candidate, results, evidence))
+
+
+def _count_passed(job: Job, evidence: Sequence[Evidence]) -> str:
+    """How many checks passed, of the scenarios that count; those that do not are named where one of theirs failed."""
+    required, others = job.part(evidence)
+    results = [result for each in required for result in each.results]
+    failed = [each.scenario for each in others if not each.passed]
+    rest = f"; not required, and failed: {', '.join(failed)}" if failed else ""
+    return f"{sum(result.passed for result in results)} of {len(results)} passed{rest}"
 
 
 def _with_wheels(bench: Bench, job: Job) -> Job:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from scripts.audit.evidence import identify_audit, identify_wheels, render_audit, summarise, write_audit
 from scripts.audit.files import read_wheels
@@ -12,6 +13,7 @@ from scripts.audit.judge import Audit, find_losses, judge
 from scripts.console import Update, note
 from scripts.console import step as announce
 from scripts.errors import Problem, Undecided
+from scripts.matrix import Scenario
 from scripts.model import Outcome, Result, Verdict
 from scripts.pipeline.bench import Bench
 from scripts.pipeline.candidate import Candidate
@@ -22,14 +24,15 @@ from scripts.pipeline.judge import (
     CellVerdict,
     judge_cell,
     recall_audit,
+    recall_scenarios,
     recall_wheels,
     write_verdict,
 )
 from scripts.pipeline.obtain import load, obtain_layout
 from scripts.publish.promote import push_candidate
-from scripts.publish.stamp import name_repository, name_tags, stamp_engine, stamp_registry, withdraw
+from scripts.publish.stamp import Proof, name_repository, name_tags, stamp_engine, stamp_registry, withdraw
 from scripts.smoke.gpu import Gpu
-from scripts.smoke.smoke import Evidence, identify, read_evidence, run_smoke
+from scripts.smoke.smoke import Evidence, run_scenario
 
 
 def audit_wheels(bench: Bench, job: Job) -> Result:
@@ -79,26 +82,30 @@ def push(bench: Bench, job: Job, candidate: Candidate) -> None:
             push_candidate(registry, repository, layout)
 
 
-def smoke(bench: Bench, job: Job, candidate: Candidate) -> tuple[Evidence, bool]:
-    """Smoke-test a candidate on the cell's target; the evidence, and whether an earlier run had it already.
+def smoke(bench: Bench, job: Job, candidate: Candidate) -> tuple[tuple[Evidence, ...], bool]:
+    """Take a candidate through the cell's scenarios; their evidence, and whether earlier runs had all of it already.
 
-    What could not be decided is asked again. Raises Undecided where the target is not there.
+    Each is written down as it ends, so that a run that was interrupted goes on with those that are left. What could not
+    be decided is asked again, and what another driver showed. Raises Undecided where the target is not there.
     """
-    folder = job.cell_folder(bench.workspace)
-    known = read_evidence(folder, identify(job.cell, job.planned.image, job.smoke, candidate.digest), candidate.digest)
-    if known and any(result.outcome is Outcome.ERROR for result in known.results):
-        known = None
-    gpu = _find_gpu(bench, job, candidate) if job.cell.target.has_gpu and not known else None
+    known = {
+        name: evidence
+        for name, evidence in recall_scenarios(bench.workspace, job, candidate.digest).items()
+        if not any(result.outcome is Outcome.ERROR for result in evidence.results)
+    }
+    drivers = {evidence.host.get("driver") for evidence in known.values()}
+    if complete := (len(known) == len(job.scenarios) and len(drivers) <= 1):
+        gpu = None
+    elif gpu := _find_gpu(bench, job, candidate) if job.cell.target.has_gpu else None:
+        known = {name: evidence for name, evidence in known.items() if evidence.host.get("driver") == gpu.driver}
     load(bench, job.step, candidate, may_build=not job.options.digest)
-    if known:
-        return known, True
-    with bench.workspace.claim(f"smoke-{job.cell.id}") as work, announce(job.cell.id, "smoke") as update:
-        return (
-            run_smoke(
-                bench.engine, job.cell, job.planned.image, job.smoke, candidate.digest, work, folder, update, gpu
-            ),
-            False,
-        )
+    if complete:
+        return tuple(known.values()), True
+    with bench.workspace.claim(f"smoke-{job.cell.id}") as work:
+        for scenario in job.scenarios:
+            if scenario.name not in known:
+                known[scenario.name] = _run_scenario(bench, job, scenario, candidate, work, gpu)
+    return tuple(known[scenario.name] for scenario in job.scenarios), False
 
 
 def rule(bench: Bench, job: Job) -> CellVerdict:
@@ -112,7 +119,9 @@ def rule(bench: Bench, job: Job) -> CellVerdict:
     return verdict
 
 
-def publish(bench: Bench, job: Job, candidate: Candidate, results: Sequence[Result], evidence: Evidence) -> str:
+def publish(
+    bench: Bench, job: Job, candidate: Candidate, results: Sequence[Result], evidence: Sequence[Evidence]
+) -> str:
     """Tag an accepted candidate, in the engine and in the site's registry; returns the moving tag's reference."""
     tags = name_tags(job.planned, job.step.build_id)
     reference = stamp_engine(bench.engine, candidate.digest, tags)
@@ -125,10 +134,17 @@ def publish(bench: Bench, job: Job, candidate: Candidate, results: Sequence[Resu
             name_repository(bench.project.site.registry, job.planned.image.name),
             layout,
             tags,
-            evidence.with_results(results),
-            job.cell.id,
+            Proof(job.cell.id, candidate.digest, tuple(results), *job.part(evidence)),
             bench.workspace.locks,
         )
+
+
+def _run_scenario(
+    bench: Bench, job: Job, scenario: Scenario, candidate: Candidate, work: Path, gpu: Gpu | None
+) -> Evidence:
+    image, folder = job.planned.image, job.cell_folder(bench.workspace)
+    with announce(job.cell.id, f"smoke {scenario.name}") as update:
+        return run_scenario(bench.engine, job.cell, image, scenario, candidate.digest, work, folder, update, gpu)
 
 
 def _judge_wheels(bench: Bench, job: Job, update: Update) -> Audit:

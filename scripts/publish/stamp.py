@@ -10,7 +10,7 @@ from pathlib import Path
 from scripts.engine import Engine
 from scripts.engine.images import digest_of_tag, remove_image, set_tag, tags_of
 from scripts.files import canonical_json
-from scripts.model import Outcome
+from scripts.model import Outcome, Result
 from scripts.oci.layout import Layout
 from scripts.plan import PlannedCell
 from scripts.publish.attach import attach
@@ -35,6 +35,17 @@ class Tags:
     def all(self) -> tuple[str, str]:
         # The fixed one first: an interruption then never leaves the moving tag ahead of it.
         return self.fixed, self.moving
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Why a digest is accepted as a cell: what other stages found, its scenarios, and those that decide nothing."""
+
+    cell: str
+    digest: str
+    results: tuple[Result, ...]
+    evidence: tuple[Evidence, ...]
+    informative: tuple[Evidence, ...] = ()
 
 
 def name_tags(planned: PlannedCell, build_id: str) -> Tags:
@@ -75,38 +86,48 @@ def stamp_registry(
     repository: Repository,
     layout: Layout,
     tags: Tags,
-    evidence: Evidence,
-    cell: str,
+    proof: Proof,
     lock_folder: Path,
 ) -> str:
     """Push the candidate by digest, attach its evidence, then promote both tags; returns the moving one's reference."""
     digest = push_candidate(registry, repository, layout)
-    statement = canonical_json(make_statement(evidence, str(repository), cell, tags.all))
+    statement = canonical_json(make_statement(proof, str(repository), tags.all))
     attach(registry, repository, layout.manifest, IN_TOTO, statement, IN_TOTO, lock_folder)
     for tag in tags.all:
         promote(registry, repository, digest, tag, lock_folder)
     return f"{repository}:{tags.moving}"
 
 
-def make_statement(evidence: Evidence, repository: str, cell: str, tags: Sequence[str]) -> dict[str, object]:
-    """The evidence as an in-toto test-result statement: https://github.com/in-toto/attestation (test-result v0.1).
+def make_statement(proof: Proof, repository: str, tags: Sequence[str]) -> dict[str, object]:
+    """The proof as an in-toto test-result statement: https://github.com/in-toto/attestation (test-result v0.1).
 
-    A digest alone does not say what it was accepted as, so the cell and its tags are part of the predicate.
+    A digest alone does not say what it was accepted as, so the cell and its tags are part of the predicate. What failed
+    of scenarios that decide nothing is a warning.
     """
-    passed = [result.check for result in evidence.results if result.outcome is Outcome.PASSED]
-    others = [result.check for result in evidence.results if result.outcome is not Outcome.PASSED]
+    required = [*proof.results, *_name_results(proof.evidence)]
+    informative = _name_results(proof.informative)
+    failed = [result.check for result in required if result.outcome is not Outcome.PASSED]
+    warned = [result.check for result in informative if result.outcome is not Outcome.PASSED]
+    passed = [result.check for result in (*required, *informative) if result.outcome is Outcome.PASSED]
+    seen = [*proof.evidence, *proof.informative]
+    shown = bool(proof.evidence) and all(each.results for each in proof.evidence) and not failed
     return {
         "_type": "https://in-toto.io/Statement/v1",
-        "subject": [{"name": repository, "digest": {"sha256": evidence.digest.removeprefix("sha256:")}}],
+        "subject": [{"name": repository, "digest": {"sha256": proof.digest.removeprefix("sha256:")}}],
         "predicateType": "https://in-toto.io/attestation/test-result/v0.1",
         "predicate": {
-            "result": "PASSED" if passed and not others else "FAILED",
-            "configuration": [{"name": "smoke", "digest": {"sha256": evidence.smoke_id}}],
+            "result": "FAILED" if not shown else "WARNED" if warned else "PASSED",
+            "configuration": [{"name": each.scenario, "digest": {"sha256": each.smoke_id}} for each in seen],
             "passedTests": passed,
-            "failedTests": others,
-            "cell": cell,
+            "warnedTests": warned,
+            "failedTests": failed,
+            "cell": proof.cell,
             "tags": list(tags),
-            "host": evidence.host,
-            "finished": evidence.finished,
+            "hosts": [dict(pairs) for pairs in sorted({tuple(sorted(each.host.items())) for each in seen})],
+            "finished": max((each.finished for each in seen), default=""),
         },
     }
+
+
+def _name_results(evidence: Sequence[Evidence]) -> list[Result]:
+    return [result for each in evidence for result in each.named]

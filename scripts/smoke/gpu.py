@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,13 +22,17 @@ _MEND = "see what `nvidia-smi` says, and mend the driver: a restart may be enoug
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU as the driver names it: its index and UUID on this machine, compute capability, and driver version."""
+    """One GPU as the driver names it: its index and UUID on this machine, compute capability, and driver version.
+
+    `trouble` says why nothing that it did would count: somebody else computes on it, or its memory has errors.
+    """
 
     index: str
     uuid: str
     name: str
     compute: str
     driver: str
+    trouble: str = ""
 
 
 def find_gpus() -> list[Gpu]:
@@ -71,11 +76,26 @@ def _describe(index: int, driver: str) -> Gpu:
     handle = pynvml.nvmlDeviceGetHandleByIndex(index)
     major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
     uuid, name = pynvml.nvmlDeviceGetUUID(handle), pynvml.nvmlDeviceGetName(handle)
-    return Gpu(str(index), str(uuid), str(name), f"{major}.{minor}", str(driver))
+    return Gpu(str(index), str(uuid), str(name), f"{major}.{minor}", str(driver), _find_trouble(handle))
+
+
+def _find_trouble(handle: object) -> str:
+    """Why a GPU cannot be judged on. What a model does not count (errors, without ECC) is no trouble."""
+    with suppress(pynvml.NVMLError_NotSupported):
+        kinds = (pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, pynvml.NVML_VOLATILE_ECC)
+        if errors := pynvml.nvmlDeviceGetTotalEccErrors(handle, *kinds):
+            return f"its memory has had {errors} uncorrected errors since the driver was loaded"
+    with suppress(pynvml.NVMLError_NotSupported):
+        if users := sorted(process.pid for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)):
+            return f"in use by process {', '.join(map(str, users[:5]))}"
+    return ""
 
 
 def find_target(cell: Cell) -> Gpu:
-    """The first GPU of the cell's model, with a driver that is new enough. Raises Undecided that says what is there."""
+    """The first GPU of the cell's model that is free and sound, with a driver that is new enough.
+
+    Raises Undecided that says what is there.
+    """
     found = find_gpus()
     if not found:
         raise Undecided("this machine has no NVIDIA GPU", cell.id)
@@ -88,7 +108,10 @@ def find_target(cell: Cell) -> Gpu:
         raise Undecided(
             f"the driver is {fitting[0].driver}, and {floor} or newer is needed", cell.id, "install a newer driver"
         )
-    return fitting[0]
+    if free := [gpu for gpu in fitting if not gpu.trouble]:
+        return free[0]
+    troubles = "; ".join(f"{gpu.name} {gpu.index}: {gpu.trouble}" for gpu in fitting)
+    raise Undecided(f"no GPU can be judged on at {platform.node()}: {troubles}", cell.id, "free or mend it")
 
 
 def driver_floor(cell: Cell) -> str:

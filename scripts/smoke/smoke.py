@@ -1,13 +1,13 @@
-"""smoke: what a candidate is shown, asked and granted, and the evidence of what it did."""
+"""smoke: what a candidate is shown, asked and granted in each scenario, and the evidence of what it did."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
+import shlex
 import shutil
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -16,27 +16,22 @@ from typing import Any
 from scripts.console import Update
 from scripts.engine import Engine, sandbox
 from scripts.files import content_id, sha256_file, write_atomic, write_json
-from scripts.matrix import Image, Smoke
+from scripts.matrix import Image, Scenario
 from scripts.model import Cell, Outcome, Result
 from scripts.smoke.gpu import Gpu, request_device
-from scripts.smoke.tiny_llama import write_model
-from scripts.smoke.trial import run_trial
+from scripts.smoke.models.zoo import MODELS, find_reference, write_model
+from scripts.smoke.trial import CACHE, WRITABLE, run_trial
 
-VERSION = 1
+VERSION = 2
 HERE = Path(__file__).parent
 SANDBOX = Path(sandbox.__file__)
-SHARED = ("probe.py", "reference.json")
-# Largest difference accepted between log-probabilities and the float64 reference, in nats. Float32 engines on the CPU
-# stay within 2.3e-5. In bfloat16 the model, made to be sensitive, moves by up to 0.24 (PyTorch 2.11, measured on an
-# H200) with the same greedy tokens; layer weights with flipped signs move it further and change the tokens.
-TOLERANCE = {"cpu": 1e-3}
-TOLERANCE_BFLOAT16 = 0.3
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The results of one smoke test: of which image, by which questions (`smoke_id`), on which host and when."""
+    """The results of one scenario: of which image, by which questions (`smoke_id`), on which host and when."""
 
+    scenario: str
     smoke_id: str
     digest: str
     results: tuple[Result, ...]
@@ -44,65 +39,91 @@ class Evidence:
     finished: str
     host: dict[str, str]
 
-    def with_results(self, others: Sequence[Result]) -> Evidence:
-        """The same evidence, preceded by the results of other stages."""
-        return replace(self, results=(*others, *self.results))
+    @property
+    def passed(self) -> bool:
+        """Whether all of it did. That nothing is missing is the verdict's to say."""
+        return all(result.passed for result in self.results)
+
+    @property
+    def named(self) -> tuple[Result, ...]:
+        """The results under the names that they have among those of other scenarios: `eager/logprobs`."""
+        return tuple(replace(result, check=name_check(self.scenario, result.check)) for result in self.results)
 
 
-def identify(cell: Cell, image: Image, smoke: Smoke, digest: str) -> str:
-    """The content id of a smoke test: another image, script, model, limit or environment asks another question."""
-    helpers = [HERE / name for name in (*SHARED, "tiny_llama.py", "trial.py")]
-    files = [image.folder / "smoke.py", *helpers, SANDBOX]
+def name_check(scenario: str, check: str) -> str:
+    """The name of a scenario's check among those of other scenarios."""
+    return f"{scenario}/{check}"
+
+
+def identify(cell: Cell, image: Image, scenario: Scenario, digest: str) -> str:
+    """The content id of one scenario: another image, script, model, limit or environment asks another question.
+
+    Whether it is required does not change what is asked, nor does what it says of other cells.
+    """
+    helpers = [*_inside(), HERE / "trial.py", SANDBOX, *sorted((HERE / "models").glob("*.py"))]
+    files = [image.folder / "smoke.py", *helpers, *([find_reference(scenario.model)] if scenario.model else [])]
+    asked = replace(scenario, required=True, absences=(), settings=dict(scenario.settings))
     return content_id(
         {
             "digest": digest,
             "files": [sha256_file(path) for path in files],
-            "smoke": asdict(smoke) | {"checks": sorted(smoke.checks)},
-            "environment": _environment(cell),
+            "scenario": asdict(asked),
+            "environment": _environment(cell, scenario),
         }
     )
 
 
-def run_smoke(
+def run_scenario(
     engine: Engine,
     cell: Cell,
     image: Image,
-    smoke: Smoke,
+    scenario: Scenario,
     digest: str,
     work: Path,
     run: Path,
     update: Update,
     gpu: Gpu | None = None,
 ) -> Evidence:
-    """Smoke-test one image, on a GPU where one is given, and write smoke.json and smoke.log into `run`.
+    """Take one image through one scenario, on a GPU where one is given; its evidence and log are written into `run`.
 
-    Never raises for what the image does. Raises Undecided for an engine that cannot hand out the GPU.
+    What servers compile and keep stays in `work` for the scenarios after it. Never raises for what the image does.
+    Raises Undecided for an engine that cannot hand out the GPU.
     """
     devices = [request_device(engine, gpu)] if gpu else []
-    folder = work / f"smoke-{cell.id}"
-    update("making the model")
-    lay_out(image, folder)
-    update(f"running {len(smoke.checks)} checks in a container")
-    ended = run_trial(engine, digest, folder, smoke, _environment(cell), devices)
+    folder, cache = work / cell.id / scenario.name, work / "cache"
+    cache.mkdir(parents=True, exist_ok=True)
+    cache.chmod(0o777)  # the container's user is another
+    if scenario.model:
+        update(f"making the model {scenario.model}")
+    lay_out(image, scenario, folder)
+    update(f"{len(scenario.checks)} checks in a container")
+    ended = run_trial(engine, digest, folder, scenario, _environment(cell, scenario), devices, cache)
     shutil.rmtree(folder)
     evidence = Evidence(
-        smoke_id=identify(cell, image, smoke, digest),
+        scenario=scenario.name,
+        smoke_id=identify(cell, image, scenario, digest),
         digest=digest,
         results=ended.results,
         seconds=ended.seconds,
         finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         host=_describe_host(engine) | ({"gpu": gpu.name, "driver": gpu.driver} if gpu else {}),
     )
-    write_atomic(run / "smoke.log", ended.log.encode())
-    write_json(run / "smoke.json", {"version": VERSION} | asdict(evidence))
+    write_atomic(log_file(run, scenario.name), ended.log.encode())
+    write_json(_evidence_file(run, scenario.name), {"version": VERSION} | asdict(evidence))
     return evidence
 
 
-def read_evidence(run: Path, smoke_id: str, digest: str) -> Evidence | None:
-    """The evidence of an earlier smoke test that asked this digest the very same. Damaged evidence is none."""
+def log_file(run: Path, scenario: str) -> Path:
+    """Where what a scenario's container said is kept, under the folder of its cell."""
+    return run / "smoke" / f"{scenario}.log"
+
+
+def read_evidence(run: Path, scenario: str, smoke_id: str, digest: str) -> Evidence | None:
+    """The evidence of an earlier run of a scenario that asked this digest the very same. Damaged evidence is none."""
     try:
-        data: dict[str, Any] = json.loads((run / "smoke.json").read_bytes())
-        if (data.pop("version"), data["smoke_id"], data["digest"]) != (VERSION, smoke_id, digest):
+        data: dict[str, Any] = json.loads(_evidence_file(run, scenario).read_bytes())
+        known = (data.pop("version"), data["scenario"], data["smoke_id"], data["digest"])
+        if known != (VERSION, scenario, smoke_id, digest):
             return None
         results = tuple(Result(**entry | {"outcome": Outcome(entry["outcome"])}) for entry in data.pop("results"))
         return Evidence(results=results, **data)
@@ -110,26 +131,45 @@ def read_evidence(run: Path, smoke_id: str, digest: str) -> Evidence | None:
         return None
 
 
-def lay_out(image: Image, folder: Path) -> None:
-    """Make the folder that the container sees: script, helpers, reference and model, readable for any user."""
+def lay_out(image: Image, scenario: Scenario, folder: Path) -> None:
+    """Make the folder that the container sees: script, helpers, and model with its reference, readable for any user."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     shutil.copyfile(image.folder / "smoke.py", folder / "smoke.py")
-    for name in SHARED:
-        shutil.copyfile(HERE / name, folder / name)
-    write_model(folder / "model")
+    for path in _inside():
+        shutil.copyfile(path, folder / path.name)
+    if scenario.model:
+        write_model(scenario.model, folder / "model")
+        shutil.copyfile(find_reference(scenario.model), folder / "reference.json")
     for path in (folder, *folder.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
 
 
-def _environment(cell: Cell) -> dict[str, str]:
+def _inside() -> list[Path]:
+    return sorted((HERE / "inside").glob("*.py"))
+
+
+def _evidence_file(run: Path, scenario: str) -> Path:
+    return run / "smoke" / f"{scenario}.json"
+
+
+def _environment(cell: Cell, scenario: Scenario) -> dict[str, str]:
     cuda = {"HALLMARK_CUDA": cell.cuda.id} if cell.cuda else {}
+    dtype = scenario.dtype or ("bfloat16" if cell.target.has_gpu else "float32")
+    bound = MODELS[scenario.model].bounds[dtype] if scenario.model else None
+    bounds = {"HALLMARK_TOLERANCE": str(bound.largest), "HALLMARK_MEAN_TOLERANCE": str(bound.mean)} if bound else {}
     return {
+        **{f"HALLMARK_{name}": value for name, value in scenario.settings.items()},
         **cuda,
+        **bounds,
         "HALLMARK_TARGET": cell.target.id,
         "HALLMARK_COMPUTE": cell.target.compute,
-        "HALLMARK_TOLERANCE": str(TOLERANCE.get(cell.target.id, TOLERANCE_BFLOAT16)),
-        "HOME": "/tmp",  # noqa: S108  the only place a container may write to
+        "HALLMARK_CHECKS": " ".join(scenario.checks),
+        "HALLMARK_DTYPE": dtype,
+        "HALLMARK_SERVE_ARGS": shlex.join(scenario.arguments),
+        "HOME": WRITABLE,
+        "TORCHINDUCTOR_CACHE_DIR": f"{CACHE}/inductor",
+        "TRITON_CACHE_DIR": f"{CACHE}/triton",
         "HF_HUB_OFFLINE": "1",
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,15 +14,16 @@ from docker.errors import APIError, DockerException, ImageNotFound
 from docker.types import DeviceRequest
 
 from scripts.engine import Engine
-from scripts.engine.sandbox import Ending, Mount, Request, open_sandbox
-from scripts.matrix import Smoke
+from scripts.engine.sandbox import NOBODY, Ending, Mount, Request, open_sandbox
+from scripts.matrix import Scenario
 from scripts.model import Outcome, Result
 
 LABEL = "io.hallmark.smoke"
 CONTAINER = "container"  # the check that says how the container itself ended
 GIB = 1 << 30
 MOUNTED_AT = "/hallmark"
-WRITABLE = "/tmp"  # noqa: S108  the container's own tmpfs, and the only place it may write to
+WRITABLE = "/tmp"  # noqa: S108  the container's own tmpfs; all that it may write to is in it
+CACHE = f"{WRITABLE}/.cache"  # on the disk, where scenarios share it
 _SIGNALS = {134: "aborted (SIGABRT)", 135: "bus error", 137: "killed (SIGKILL)", 139: "segmentation fault"}
 
 
@@ -38,36 +40,39 @@ def run_trial(
     engine: Engine,
     digest: str,
     folder: Path,
-    smoke: Smoke,
+    scenario: Scenario,
     environment: Mapping[str, str],
     devices: Sequence[DeviceRequest] = (),
+    cache: Path | None = None,
 ) -> Trial:
-    """Run `smoke.py` from `folder` in the image of this digest, within what `smoke` grants, with these GPUs alone.
+    """Run `smoke.py` from `folder` in the image of this digest, within the scenario's bounds, with these GPUs alone.
+
+    `cache` is a folder that the container may write to, besides its own memory, for what servers compile and keep.
 
     Whatever the image does becomes a result; only what the engine fails to do is an ERROR among them. Raises Undecided
     where a container is left behind.
     """
     started = time.monotonic()
     try:
-        with open_sandbox(engine, _request(digest, folder, smoke, environment, devices)) as sandbox:
+        with open_sandbox(engine, _request(digest, folder, scenario, environment, devices, cache)) as sandbox:
             ending = sandbox.run()
     except (DockerException, requests.RequestException) as error:
         seconds = round(time.monotonic() - started, 1)
         return Trial((Result(CONTAINER, Outcome.ERROR, _explain(error)),), "", seconds)
-    results = (*parse_results(ending.stdout.decode(errors="replace")), judge_ending(ending, smoke))
+    results = (*parse_results(ending.stdout.decode(errors="replace")), judge_ending(ending, scenario))
     return Trial(results, ending.stderr.decode(errors="replace"), ending.seconds)
 
 
-def judge_ending(ending: Ending, smoke: Smoke) -> Result:
+def judge_ending(ending: Ending, scenario: Scenario) -> Result:
     """The container's own result, by its time, its memory and its exit code."""
     if ending.timed_out:
-        detail = f"did not end within {smoke.timeout_s} s and was killed"
-        return Result(CONTAINER, Outcome.FAILED, detail, {"timeout_s": smoke.timeout_s})
+        detail = f"did not end within {scenario.timeout_s} s and was killed"
+        return Result(CONTAINER, Outcome.FAILED, detail, {"timeout_s": scenario.timeout_s})
     code = ending.exit_code
     measured = {"exit_code": code}
     # A child may be killed for memory while its parent ends with 0: the flag counts, whatever the exit code.
     if ending.oom:
-        detail = f"a process was killed for memory: it needs more than {smoke.memory_gib} GiB"
+        detail = f"a process was killed for memory: it needs more than {scenario.memory_gib} GiB"
         return Result(CONTAINER, Outcome.FAILED, detail, measured)
     if code != 0:
         return Result(CONTAINER, Outcome.FAILED, f"exit code {code}: {_SIGNALS.get(code, 'an error')}", measured)
@@ -96,16 +101,23 @@ def _refuse(constant: str) -> None:
 
 
 def _request(
-    digest: str, folder: Path, smoke: Smoke, environment: Mapping[str, str], devices: Sequence[DeviceRequest]
+    digest: str,
+    folder: Path,
+    scenario: Scenario,
+    environment: Mapping[str, str],
+    devices: Sequence[DeviceRequest],
+    cache: Path | None,
 ) -> Request:
+    kept = (Mount(cache, CACHE, writable=True),) if cache else ()
     return Request(
         image=digest,
         command=("python3", "-B", f"{MOUNTED_AT}/smoke.py"),
         label=LABEL,
-        memory=smoke.memory_gib * GIB,
-        timeout_s=smoke.timeout_s,
-        mounts=(Mount(folder, MOUNTED_AT),),
+        memory=scenario.memory_gib * GIB,
+        timeout_s=scenario.timeout_s,
+        mounts=(Mount(folder, MOUNTED_AT), *kept),
         environment=environment,
+        user=NOBODY if os.getuid() == 0 else f"{os.getuid()}:{os.getgid()}",  # who can remove what is kept
         working_dir=WRITABLE,
         devices=tuple(devices),
         tmpfs={WRITABLE: 4 * GIB},

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from scripts.assemble.steps import make_steps
 from scripts.assemble.types import BuildOptions, CompileStep
 from scripts.engine.images import load_layout
-from scripts.matrix import Smoke
+from scripts.matrix import Scenario
 from scripts.model import Outcome, Result
 from scripts.pipeline import Bench, open_bench
 from scripts.pipeline.obtain import obtain_image, obtain_wheel
@@ -27,7 +27,7 @@ from scripts.smoke.trial import run_trial
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKS = Path(__file__).with_name("compiled")
-SMOKE = Smoke(("kernels",), timeout_s=600, memory_gib=16)
+SCENARIO = Scenario("kernels", ("kernels",), timeout_s=600, memory_gib=16)
 
 
 def main() -> int:
@@ -65,7 +65,7 @@ def run(bench: Bench, step: CompileStep, gpu: Gpu) -> tuple[Result, ...]:
         shutil.copyfile(CHECKS / "smoke.py", folder / "smoke.py")
         shutil.copyfile(_checks(step), folder / "checks.py")
         shutil.copyfile(bench.cache.path(wheel.sha256), folder / wheel.file)
-        trial = run_trial(bench.engine, environment.digest, folder, SMOKE, {}, [request_device(bench.engine, gpu)])
+        trial = run_trial(bench.engine, environment.digest, folder, SCENARIO, {}, [request_device(bench.engine, gpu)])
     if any(result.outcome is not Outcome.PASSED for result in trial.results):
         print(trial.log)
     return trial.results

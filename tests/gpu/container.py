@@ -12,7 +12,7 @@ from pathlib import Path
 
 from scripts.engine import probe_host
 from scripts.engine.images import list_images
-from scripts.matrix import Smoke, load_matrix
+from scripts.matrix import Scenario, load_matrix
 from scripts.model import Cell
 from scripts.smoke.gpu import find_gpus, find_target, request_device
 from scripts.smoke.trial import run_trial
@@ -35,9 +35,9 @@ def main() -> int:
     cell = Cell("pytorch", target, matrix.cuda["13.0"], "wheel")
     gpu = find_target(cell)
     print(f"engine {engine.version} with {len(list_images(engine))} images; {request_device(engine, gpu)}")
-    smoke = Smoke(("device",), timeout_s=120, memory_gib=4)
-    shown = run_trial(engine, options.image, PROBE, smoke, {}, [request_device(engine, gpu)])
-    hidden = run_trial(engine, options.image, PROBE, smoke, {})
+    scenario = Scenario("device", ("device",), timeout_s=120, memory_gib=4)
+    shown = run_trial(engine, options.image, PROBE, scenario, {}, [request_device(engine, gpu)])
+    hidden = run_trial(engine, options.image, PROBE, scenario, {})
     for name, run in (("with the GPU", shown), ("without", hidden)):
         print(f"{name}: {run.results} {run.log[-500:]}")
     expected = [f"{target.name} {target.compute}"]

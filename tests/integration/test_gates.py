@@ -13,8 +13,8 @@ from scripts.pipeline import CellReport, Options, Stage, make_jobs, open_bench, 
 from scripts.plan import Selection, make_plan
 from scripts.project import Project
 from scripts.smoke import smoke as smoke_module
-from scripts.smoke.smoke import run_smoke
-from scripts.smoke.tiny_llama import write_model
+from scripts.smoke.models.zoo import write_model
+from scripts.smoke.smoke import run_scenario
 from scripts.verdict import decide
 from tests.integration.conftest import run_verb
 
@@ -82,8 +82,8 @@ def test_tampered_weights_are_rejected(
 ) -> None:
     """The real image serves a model one of whose layers was scaled by two: its numbers must give it away."""
 
-    def write_tampered(folder: Path) -> str:
-        digest = write_model(folder)
+    def write_tampered(name: str, folder: Path) -> str:
+        digest = write_model(name, folder)
         weights = folder / "model.safetensors"
         data = bytearray(weights.read_bytes())
         for at in range(len(data) // 2, len(data) // 2 + 65536, 2):
@@ -93,14 +93,14 @@ def test_tampered_weights_are_rejected(
 
     monkeypatch.setattr(smoke_module, "write_model", write_tampered)
     [planned] = make_plan(checkout.matrix, Selection([cell]))
-    assert planned.image.smoke
+    scenario = planned.image.scenarios[0]
     digest = digest_of_tag(
         engine, f"hallmark/{planned.image.name}:{planned.recipe.version}-cpu" if planned.recipe else ""
     )
-    evidence = run_smoke(
-        engine, planned.cell, planned.image, planned.image.smoke, digest, tmp_path, tmp_path / "run", lambda _: None
+    evidence = run_scenario(
+        engine, planned.cell, planned.image, scenario, digest, tmp_path, tmp_path / "run", lambda _: None
     )
-    verdict, reasons = decide(evidence.results, planned.image.smoke.checks)
+    verdict, reasons = decide(evidence.results, scenario.checks)
     assert verdict == "rejected", evidence.results
     # By its numbers, not because something else went wrong.
     assert any("differ" in reason or "tokens" in reason for reason in reasons), reasons

@@ -245,6 +245,14 @@ def test_one_that_waits_ends_by_a_signal(tmp_path: Path) -> None:
     assert second.stderr and second.stderr.read() == ""
 
 
+def test_ccache_and_nvcc_are_told_in_words_that_both_know(tmp_path: Path) -> None:
+    build = Build(tmp_path)
+    words = ["--generate-dependencies-with-compile", "--dependency-output", "a.d", "-c", "a.cu"]
+    process = build.start("sh", "-c", 'echo "$@" >said', "nvcc", *words)
+    assert process.wait(WITHIN_S) == 0
+    assert (tmp_path / "said").read_text() == "-MD -MF a.d -c a.cu\n"
+
+
 @pytest.mark.parametrize(
     ("command", "environment", "code", "said"),
     [

@@ -9,7 +9,7 @@ from typing import Any
 from scripts.fetch import Cache
 from scripts.lock import Lock, all_slots
 from scripts.lock.lockfile import write_lock
-from scripts.matrix import Image, Matrix, Recipe, Smoke, load_matrix
+from scripts.matrix import Image, Matrix, Recipe, Scenario, load_matrix
 from scripts.model import Cell, CudaLine, LockedFile, Target
 
 REPOSITORY_ROOT = Path(__file__).resolve().parents[2]
@@ -72,7 +72,8 @@ sha256 = "1111111111111111111111111111111111111111111111111111111111111111"
 size = 1000
 url = "https://example.com/torch-2.0-py3-none-any.whl"
 
-[smoke]
+[[scenario]]
+name = "default"
 checks = ["load", "serve"]
 timeout_s = 60
 memory_gib = 2
@@ -88,7 +89,8 @@ version = "3.0"
 revision = "abc"
 requirements = ["train==3.0"]
 
-[smoke]
+[[scenario]]
+name = "default"
 checks = ["load"]
 timeout_s = 60
 memory_gib = 2
@@ -152,7 +154,8 @@ revision = "12.8.1"
 requirements = ["cmake>=3", "ninja"]
 absent = ["nothing"]
 
-[smoke]
+[[scenario]]
+name = "default"
 checks = ["load"]
 timeout_s = 60
 memory_gib = 2
@@ -161,7 +164,7 @@ memory_gib = 2
 CPU = Target("cpu", "any processor", "wheel")
 RTX = Target("5090", "RTX 5090", "source", compute="12.0", driver="570", memory=32)
 CUDA = CudaLine("12.8", "12.8.1", "570.124.06")
-SMOKE = Smoke(("load", "serve"), timeout_s=60, memory_gib=2)
+SCENARIO = Scenario("default", ("load", "serve"), timeout_s=60, memory_gib=2)
 
 
 def write_project(root: Path) -> Path:
@@ -181,7 +184,7 @@ def write_component(root: Path) -> Path:
     """To a checkout, a component that a recipe of `serve` compiles, and the image that has the compilers."""
     write(root / "images/serve/components/kernels/1.0.toml", COMPONENT)
     write(root / "images/serve/components/kernels/build", "#!/bin/sh\n")
-    edit(root / "images/serve/image.toml", "[smoke]", f"{COMPILED}\n[smoke]")
+    edit(root / "images/serve/image.toml", "[[scenario]]", f"{COMPILED}\n[[scenario]]")
     write(root / "images/toolkit/image.toml", TOOLKIT)
     write(root / "images/toolkit/Dockerfile", "FROM parent\n")
     return root
@@ -249,7 +252,7 @@ def make_image(folder: Path, **fields: Any) -> Image:
         "version": "",
         "packages": (),
         "recipes": {("wheel", "cpu"): Recipe("1.2.0", "v1.2.0", ("serve==1.2.0",))},
-        "smoke": SMOKE,
+        "scenarios": (SCENARIO,),
     }
     return Image(folder=folder, **values | fields)
 

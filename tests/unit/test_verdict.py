@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from scripts.errors import ExitCode
 from scripts.model import Outcome, Result, Verdict
-from scripts.verdict import CONTAINER, EXIT_CODES, decide
+from scripts.smoke.trial import CONTAINER
+from scripts.verdict import EXIT_CODES, decide
 
 PASSED, FAILED, SKIPPED, ERROR = Outcome.PASSED, Outcome.FAILED, Outcome.SKIPPED, Outcome.ERROR
-REQUIRED = ("load", "serve")
+REQUIRED = ("load", "serve", CONTAINER)
 
 
 def results(**outcomes: Outcome) -> list[Result]:
@@ -84,7 +85,7 @@ def test_a_failure_outweighs_an_error(order: tuple[Outcome, Outcome]) -> None:
 
 
 def test_every_reason_is_named() -> None:
-    _, reasons = decide(results(load=SKIPPED), ("load", "serve"))
+    _, reasons = decide(results(load=SKIPPED), REQUIRED)
     assert reasons == ["load: skipped, but required", "serve: no result", "container: no result"]
     _, reasons = decide([Result("load", FAILED, "a"), Result("serve", FAILED, "b")], REQUIRED)
     assert reasons == ["load: a", "serve: b"]
@@ -108,7 +109,7 @@ _CHECKS = st.sampled_from(["load", "serve", "extra", CONTAINER])
 def test_accepted_means_all_was_shown_and_nothing_else_is(shown: list[Result], required: list[str]) -> None:
     verdict, reasons = decide(shown, required)
     outcomes = {outcome: {result.check for result in shown if result.outcome is outcome} for outcome in Outcome}
-    needed = {*required, CONTAINER}
+    needed = set(required)
     clean = not outcomes[FAILED] and not outcomes[ERROR]
     complete = bool(required) and needed <= outcomes[PASSED] and not needed & outcomes[SKIPPED]
     assert (verdict is Verdict.ACCEPTED) == (clean and complete)

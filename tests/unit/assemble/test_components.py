@@ -66,7 +66,8 @@ path = "/usr/local/cuda/x"
 target = "/opt/venv/lib"
 reason = "compilers look there"
 
-[smoke]
+[[scenario]]
+name = "default"
 checks = ["compile"]
 timeout_s = 60
 memory_gib = 2
@@ -83,7 +84,8 @@ revision = "v1.2.0"
 requirements = ["serve==1.2.0"]
 compile = ["engine-2.0", "serve-1.2.0"]
 
-[smoke]
+[[scenario]]
+name = "default"
 checks = ["load"]
 timeout_s = 60
 memory_gib = 2

@@ -215,7 +215,7 @@ def test_an_override_that_cannot_be_followed_is_refused(override: str, expected:
 def test_archives_of_a_recipe_are_read_and_checked(root: Path) -> None:
     archive = '[[recipe.source."12.8".archives]]\nfile = "nvcc-linux-12.8-archive.tar.xz"\nsize = 5\n'
     archive += f'sha256 = "{"b" * 64}"\nurl = "https://example.com/nvcc.tar.xz"\n'
-    edit(root / SERVE_TOML, "[smoke]", f"{archive}[smoke]")
+    edit(root / SERVE_TOML, "[[scenario]]", f"{archive}[[scenario]]")
     [found] = load_matrix(root).images["serve"].recipes["source", "12.8"].archives
     assert (found.file, found.size) == ("nvcc-linux-12.8-archive.tar.xz", 5)
     edit(root / SERVE_TOML, "https://example.com/nvcc", "http://example.com/nvcc")

@@ -83,7 +83,7 @@ def test_the_repositorys_own_rules_give_each_reason() -> None:
         (OMIT.replace('"big-thing"', '"a", "a"'), "[omit.1.distributions]: `a` stands twice"),
         (OMIT + 'image = "serve"\n', "[omit.1]: unknown key `image`"),
         ("[audit]\n", "[audit]: expected a list, found a table"),
-        ("omit = 3\n", "[smoke]: unknown key `omit`"),
+        ("omit = 3\n", "[scenario.1]: unknown key `omit`"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(text: str, expected: str, root: Path) -> None:

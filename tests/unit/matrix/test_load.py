@@ -46,7 +46,7 @@ def test_what_was_written_is_what_is_read(root: Path) -> None:
     assert (matrix.images["base"].cells, matrix.images["serve"].cells) == (False, True)
     recipe = matrix.images["serve"].recipes["wheel", "cpu"]
     assert (recipe.version, recipe.absent, recipe.upstream[0].size) == ("1.2.0", ("triton",), 1000)
-    assert matrix.images["base"].smoke is None
+    assert matrix.images["base"].scenarios == ()
 
 
 def test_cells_are_the_product_less_the_exclusions(root: Path) -> None:
@@ -115,7 +115,7 @@ def test_cells_are_the_product_less_the_exclusions(root: Path) -> None:
             "`torch.whl` is not the file name of",
         ),
         (SERVE_TOML, 'checks = ["load", "serve"]', 'checks = ["load", "load"]', "`load` stands twice"),
-        (SERVE_TOML, 'checks = ["load", "serve"]', "checks = []", "[smoke.checks]: expected a list of strings"),
+        (SERVE_TOML, 'checks = ["load", "serve"]', "checks = []", "[scenario.1.checks]: expected a list of strings"),
         (SERVE_TOML, "timeout_s = 60", "timeout_s = 0", "must be more than 0"),
         (SERVE_TOML, "1" * 64, "1" * 63, "expected 64 hexadecimal digits"),
         (SERVE_TOML, "1" * 64, "1" * 63 + "G", "expected 64 hexadecimal digits"),
@@ -141,8 +141,13 @@ def test_cells_are_the_product_less_the_exclusions(root: Path) -> None:
         (SERVE_TOML, 'parent = "base"', 'parent = "serve"', "parent `serve` is built in cells"),
         (BASE_TOML, 'version = "1"', 'version = "1"\nparent = "base"', "a cycle of parents: base → base"),
         # --- what contradicts itself
-        (SERVE_TOML, 'parent = "base"', 'parent = "base"\ncells = false\nversion = "1"', "neither recipes nor smoke"),
-        (SERVE_TOML, SERVE[SERVE.index("[smoke]") :], "", "has a recipe but no [smoke]"),
+        (
+            SERVE_TOML,
+            'parent = "base"',
+            'parent = "base"\ncells = false\nversion = "1"',
+            "neither recipes nor scenarios",
+        ),
+        (SERVE_TOML, SERVE[SERVE.index("[[scenario]]") :], "", "has a recipe but no [[scenario]] that is required"),
         # --- exclusions
         (
             "matrix.toml",
@@ -167,8 +172,8 @@ def test_a_mistake_is_named_with_its_place(file: str, old: str, new: str, expect
         ("matrix.toml", 'toolkit = "12.8.1", ', "", '[cuda."12.8"]: missing key `toolkit`'),
         ("matrix.toml", 'recipe = "source" }', "recipe = 1 }", "[targets.5090.recipe]: expected a string"),
         ("matrix.toml", '["source", "wheel"]', "[]", "[recipes]: expected a list of strings"),
-        (SERVE_TOML, 'checks = ["load", "serve"]\n', "", "[smoke]: missing key `checks`"),
-        (SERVE_TOML, "timeout_s = 60\n", "", "[smoke]: missing key `timeout_s`"),
+        (SERVE_TOML, 'checks = ["load", "serve"]\n', "", "[scenario.1]: missing key `checks`"),
+        (SERVE_TOML, "timeout_s = 60\n", "", "[scenario.1]: missing key `timeout_s`"),
         (SERVE_TOML, 'summary = "A server"\n', "", "missing key `summary`"),
         (SERVE_TOML, f'sha256 = "{"1" * 64}"\n', "", "[recipe.wheel.cpu.upstream.1]: missing key `sha256`"),
         (SERVE_TOML, 'file = "torch-2.0-py3-none-any.whl"', "file = 1", "upstream.1.file]: expected a string"),
@@ -269,7 +274,7 @@ def test_mistakes_of_several_files_are_reported_at_once(root: Path) -> None:
     edit(root / SERVE_TOML, "timeout_s = 60", 'timeout_s = "1 min"')
     write(root / BASE_TOML, "summary = ")
     found = problems_of(root)
-    for place in ("[targets.5090]", "[platform.glibc]", "[smoke.timeout_s]", BASE_TOML):
+    for place in ("[targets.5090]", "[platform.glibc]", "[scenario.1.timeout_s]", BASE_TOML):
         assert any(place in problem for problem in found), place
 
 

@@ -169,6 +169,7 @@ class LayoutDocker(FakeDocker):
         super().__init__()
         self.archives: dict[str, bytes] = {}
         self.smokes: dict[str, Callable[[FakeContainer], None]] = {}
+        self.scenarios: dict[tuple[str, str], Callable[[FakeContainer], None]] = {}
         self.devices: dict[str, list[list[str]]] = {}
         self.runtimes: dict[str, Any] = {"nvidia": {}}
 
@@ -191,9 +192,10 @@ class LayoutDocker(FakeDocker):
     def create(self, image: str, *, name: str, **options: Any) -> FakeContainer:
         assert image in self.tags, "the image is there before its container"
         container = super().create(image, name=name, **options)
-        cell = Path(str(options["mounts"][0]["Source"])).name.removeprefix("smoke-")
+        folder = Path(str(options["mounts"][0]["Source"]))
+        cell = folder.parent.name
         self.devices[cell] = [device.device_ids for device in options["device_requests"]]
-        self.smokes.get(cell, passing)(container)
+        self.scenarios.get((cell, folder.name), self.smokes.get(cell, passing))(container)
         return container
 
 

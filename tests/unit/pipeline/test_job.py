@@ -19,7 +19,7 @@ def test_each_cell_has_a_job_and_cells_of_one_capability_one_step(lab: Lab) -> N
     assert one.step is other.step and one.step.name == "serve-cu128-sm120-wheel"
     assert one.build_folder(lab.workspace) == other.build_folder(lab.workspace) == lab.workspace.run(one.step.build_id)
     assert one.cell_folder(lab.workspace) != other.cell_folder(lab.workspace)
-    assert [rule.libraries for rule in one.rules] == [("lib/*.so",)] and one.smoke.checks == ("load", "serve")
+    assert [rule.libraries for rule in one.rules] == [("lib/*.so",)] and one.scenarios[0].checks == ("load", "serve")
 
 
 def test_build_options_make_other_steps(lab: Lab) -> None:
@@ -38,8 +38,7 @@ def test_a_stale_lock_makes_no_job(lab: Lab) -> None:
         lab.jobs("train-cpu")
 
 
-def test_a_cell_without_a_smoke_test_cannot_be_asked_for_one(lab: Lab) -> None:
-    [job] = lab.jobs(CPU)
-    planned = replace(job.planned, image=replace(job.planned.image, smoke=None))
-    with pytest.raises(ValueError, match=r"no \[smoke\]"):
-        _ = replace(job, planned=planned).smoke
+def test_a_model_that_there_is_not_makes_no_job(lab: Lab) -> None:
+    edit(lab.root / "images/serve/image.toml", 'name = "default"', 'name = "default"\nmodel = "lama"')
+    with pytest.raises(ConfigError, match=r"scenario `default`: unknown model `lama`\n.*one of: llama"):
+        lab.jobs(CPU)

@@ -72,7 +72,7 @@ def test_an_audit_that_failed_is_a_rejection_whatever_was_smoked(lab: Lab) -> No
 
 def test_a_smoke_script_cannot_speak_for_the_audit(lab: Lab) -> None:
     lab.run(GPU)
-    path = lab.folder(GPU) / GPU / "smoke.json"
+    path = lab.folder(GPU) / GPU / "smoke/default.json"
     evidence = json.loads(path.read_text())
     claimed = {"check": "audit", "outcome": Outcome.PASSED, "detail": "", "measured": {}}
     path.write_text(json.dumps(evidence | {"results": [claimed, *evidence["results"]]}))
@@ -82,8 +82,9 @@ def test_a_smoke_script_cannot_speak_for_the_audit(lab: Lab) -> None:
 
 def test_the_audit_is_required_by_name_where_there_is_a_gpu(lab: Lab) -> None:
     [gpu], [cpu] = lab.jobs(GPU), lab.jobs(CPU)
-    assert required_checks(gpu) == ("audit", *gpu.smoke.checks)
-    assert required_checks(cpu) == cpu.smoke.checks
+    checks = ("default/load", "default/serve", "default/container")
+    assert required_checks(gpu) == ("audit", *checks)
+    assert required_checks(cpu) == checks
 
 
 @pytest.mark.parametrize("cell", [CPU, GPU])
@@ -91,7 +92,7 @@ def test_a_check_that_the_image_must_pass_is_missed(cell: str, lab: Lab) -> None
     lab.docker.smokes[cell] = lambda container: None
     row = lab.run(cell)[cell]
     assert row.verdict is Verdict.REJECTED
-    assert [problem.cause for problem in row.problems] == ["load: no result", "serve: no result"]
+    assert [problem.cause for problem in row.problems] == ["default/load: no result", "default/serve: no result"]
 
 
 def test_a_verdict_is_written_beside_its_evidence_for_people(lab: Lab) -> None:
@@ -100,8 +101,8 @@ def test_a_verdict_is_written_beside_its_evidence_for_people(lab: Lab) -> None:
     folder = lab.folder(CPU) / CPU
     written = json.loads((folder / "verdict.json").read_text())
     assert (written["cell"], written["digest"], written["verdict"]) == (CPU, digest, "rejected")
-    assert written["reasons"] == ["container: exit code 139: segmentation fault"]
-    assert written["smoke_id"] == json.loads((folder / "smoke.json").read_text())["smoke_id"]
+    assert written["reasons"] == ["default/container: exit code 139: segmentation fault"]
+    assert written["scenarios"] == {"default": json.loads((folder / "smoke/default.json").read_text())["smoke_id"]}
     (folder / "verdict.json").write_text("{}")
     assert lab.verdict(CPU).verdict is Verdict.REJECTED, "and read by nobody"
 

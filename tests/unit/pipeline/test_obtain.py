@@ -125,7 +125,7 @@ def test_a_rebuilt_image_of_another_digest_is_undecided_until_it_was_tested(lab:
     with pytest.raises(Undecided, match=f"but {tested} is what was audited or tested"):
         obtain_layout(lab.bench, step, known, may_build=True)
     row = lab.run(CPU)[CPU]
-    assert row.build == "unchanged" and row.digest != tested and lab.ran == [f"{CPU} load", f"{CPU} smoke"]
+    assert row.build == "unchanged" and row.digest != tested and lab.ran == [f"{CPU} load", f"{CPU} smoke default"]
     assert row.verdict is Verdict.ACCEPTED and TAG in lab.docker.tags[row.digest]
 
 
@@ -135,7 +135,7 @@ def test_what_was_rebuilt_as_something_else_is_audited_anew(lab: Lab) -> None:
     build_again_otherwise(lab, CANDIDATE)
     row = lab.run(GPU)[GPU]
     assert row.digest != first and row.build == "built in 0 s"
-    assert f"{CANDIDATE} audit" in lab.ran and f"{GPU} smoke" in lab.ran
+    assert f"{CANDIDATE} audit" in lab.ran and f"{GPU} smoke default" in lab.ran
     audit = json.loads((lab.folder(GPU) / "audit.json").read_text())
     assert audit["digest"] == row.digest
 

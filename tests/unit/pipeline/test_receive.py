@@ -107,7 +107,7 @@ def test_with_no_source_it_is_found_on_the_disk(lab: Lab) -> None:
     digest = lab.run(GPU)[GPU].digest
     lab.gpus = Lab.GPUS
     row = lab.run(GPU, digest=digest)[GPU]
-    assert lab.ran == [f"{CANDIDATE} load", f"{GPU} smoke"] and row.exit_code is ExitCode.ACCEPTED
+    assert lab.ran == [f"{CANDIDATE} load", f"{GPU} smoke default"] and row.exit_code is ExitCode.ACCEPTED
 
 
 def test_what_is_nowhere_is_undecided(lab: Lab, away: Path) -> None:

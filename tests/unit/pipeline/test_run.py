@@ -21,7 +21,7 @@ TAG, GPU_TAG = "hallmark/serve:1.2.0-cpu", "hallmark/serve:1.2.0-cu128-5090-whee
 IMAGE_TOML = "images/serve/image.toml"
 BUILT = [f"{CANDIDATE} audit wheels", "base shell", f"{CANDIDATE} shell"]
 AUDITED = [*BUILT, f"{CANDIDATE} audit"]
-EVERYTHING = [*AUDITED, f"{CANDIDATE} load", f"{GPU} smoke"]
+EVERYTHING = [*AUDITED, f"{CANDIDATE} load", f"{GPU} smoke default"]
 
 
 def raising(error: BaseException) -> Callable[[], None]:
@@ -45,8 +45,8 @@ def change_image(lab: Lab) -> None:
 
 def test_accepted_cells_are_built_tested_and_tagged(lab: Lab) -> None:
     rows = lab.run(CPU, OTHER)
-    serve = ["base shell", f"{CPU} shell", f"{CPU} load", f"{CPU} smoke"]
-    assert lab.ran == [*serve, f"{OTHER} shell", f"{OTHER} load", f"{OTHER} smoke"]
+    serve = ["base shell", f"{CPU} shell", f"{CPU} load", f"{CPU} smoke default"]
+    assert lab.ran == [*serve, f"{OTHER} shell", f"{OTHER} load", f"{OTHER} smoke default"]
     row = rows[CPU]
     assert (row.build, row.audit, row.smoke, row.verdict) == ("built in 0 s", "–", "3 of 3 passed", Verdict.ACCEPTED)
     assert (row.exit_code, row.problems, row.tag) == (ExitCode.ACCEPTED, (), TAG)
@@ -63,11 +63,11 @@ def test_a_cell_for_a_gpu_is_audited_twice_and_tested_on_it(lab: Lab) -> None:
     assert lab.docker.devices == {GPU: [["GPU-1"]]}
     audit = json.loads((lab.folder(GPU) / "audit.json").read_text())
     assert (audit["passed"], audit["subject"], audit["digest"]) == (True, CANDIDATE, row.digest)
-    host = json.loads((lab.folder(GPU) / GPU / "smoke.json").read_text())["host"]
+    host = json.loads((lab.folder(GPU) / GPU / "smoke/default.json").read_text())["host"]
     assert (host["gpu"], host["driver"]) == ("NVIDIA GeForce RTX 5090", "580.95.05")
 
 
-@pytest.mark.parametrize(("last", "ran"), [(Stage.BUILD, []), (Stage.SMOKE, [f"{CPU} load", f"{CPU} smoke"])])
+@pytest.mark.parametrize(("last", "ran"), [(Stage.BUILD, []), (Stage.SMOKE, [f"{CPU} load", f"{CPU} smoke default"])])
 def test_a_run_goes_as_far_as_it_was_asked_to(last: Stage, ran: list[str], lab: Lab) -> None:
     row = lab.run(CPU, last=last)[CPU]
     assert lab.ran == ["base shell", f"{CPU} shell", *ran]
@@ -105,7 +105,7 @@ def test_a_rejected_cell_gets_no_tag_and_does_not_stop_the_others(lab: Lab) -> N
     rows = lab.run(CPU, OTHER)
     assert (rows[CPU].verdict, rows[CPU].exit_code, rows[CPU].tag) == (Verdict.REJECTED, ExitCode.REJECTED, "")
     assert "exit code 139" in rows[CPU].problems[0].cause
-    assert rows[CPU].problems[0].next_step == f"read {lab.folder(CPU) / CPU / 'smoke.log'}"
+    assert rows[CPU].problems[0].next_step == f"read {lab.folder(CPU) / CPU / 'smoke/default.log'}"
     assert rows[OTHER].exit_code is ExitCode.ACCEPTED
     assert {tag.split(":")[0] for tag in lab.tags} == {"hallmark/train"}
 
@@ -116,7 +116,7 @@ def test_a_cell_that_is_no_longer_accepted_loses_the_tags_it_had(lab: Lab) -> No
     stricter(lab)
     lab.docker.smokes[CPU] = crashing
     row = lab.run(CPU)[CPU]
-    assert lab.ran == [f"{CPU} smoke"], "another question about the same image"
+    assert lab.ran == [f"{CPU} smoke default"], "another question about the same image"
     assert row.digest == digest and lab.tags == {"mine/keep:1"}, "what its owner called it stays"
     assert "these tags were withdrawn" in lab.said
 
@@ -155,7 +155,7 @@ def test_what_could_not_be_decided_is_asked_again(lab: Lab) -> None:
     assert (row.verdict, row.exit_code) == (Verdict.INCONCLUSIVE, ExitCode.INCONCLUSIVE) and lab.tags == set()
     lab.docker.smokes.clear()
     row = lab.run(CPU)[CPU]
-    assert lab.ran == [f"{CPU} smoke"] and row.exit_code is ExitCode.ACCEPTED
+    assert lab.ran == [f"{CPU} smoke default"] and row.exit_code is ExitCode.ACCEPTED
 
 
 def test_without_the_gpu_nothing_is_decided_and_the_next_step_is_named(lab: Lab) -> None:
@@ -170,7 +170,7 @@ def test_without_the_gpu_nothing_is_decided_and_the_next_step_is_named(lab: Lab)
     assert lab.verdict(GPU) == CellVerdict(GPU, row.digest, Verdict.INCONCLUSIVE, ("not smoke-tested yet",))
     lab.gpus = Lab.GPUS
     assert lab.run(GPU)[GPU].tag == GPU_TAG
-    assert lab.ran == [f"{CANDIDATE} load", f"{GPU} smoke"]
+    assert lab.ran == [f"{CANDIDATE} load", f"{GPU} smoke default"]
 
 
 def test_a_container_that_decided_nothing_needs_the_gpu_again(lab: Lab) -> None:
@@ -218,11 +218,11 @@ def test_a_parent_that_cannot_be_built_fails_each_cell_on_it(lab: Lab) -> None:
 
 def test_two_gpus_of_one_capability_share_the_build_and_the_audit(lab: Lab) -> None:
     rows = lab.run(GPU, PRO)
-    assert lab.ran == [*EVERYTHING, f"{PRO} smoke"]
+    assert lab.ran == [*EVERYTHING, f"{PRO} smoke default"]
     assert rows[GPU].digest == rows[PRO].digest and rows[PRO].build == "unchanged"
     assert lab.docker.devices == {GPU: [["GPU-1"]], PRO: [["GPU-2"]]}
     assert {rows[GPU].tag, rows[PRO].tag} <= lab.docker.tags[rows[GPU].digest] and len(lab.tags) == 4
-    assert all((lab.folder(GPU) / cell / "smoke.json").is_file() for cell in (GPU, PRO))
+    assert all((lab.folder(GPU) / cell / "smoke/default.json").is_file() for cell in (GPU, PRO))
 
 
 def test_what_one_gpu_rejects_stays_stamped_for_the_other(lab: Lab) -> None:
@@ -291,7 +291,7 @@ def test_an_interruption_ends_the_run_and_the_next_one_goes_on(lab: Lab) -> None
     assert lab.builder.stopped == 0 and list(lab.workspace.work.iterdir()) == []
     lab.docker.smokes.clear()
     lab.run(CPU, OTHER)
-    assert lab.ran == [f"{OTHER} smoke"], "what was finished is kept"
+    assert lab.ran == [f"{OTHER} smoke default"], "what was finished is kept"
 
 
 def test_an_interruption_ends_what_runs_beside_it(lab: Lab) -> None:
@@ -306,7 +306,7 @@ def test_after_a_failed_audit_nothing_is_tested(lab: Lab) -> None:
     path = lab.folder(GPU) / "audit.json"
     problems = [{"place": "x", "cause": "y", "next_step": ""}]
     path.write_text(json.dumps(json.loads(path.read_text()) | {"passed": False, "problems": problems}))
-    (lab.folder(GPU) / GPU / "smoke.json").unlink()
+    (lab.folder(GPU) / GPU / "smoke/default.json").unlink()
     row = lab.run(GPU)[GPU]
     assert row.verdict is Verdict.REJECTED and row.exit_code is ExitCode.REJECTED
-    assert f"{GPU} smoke" not in lab.ran and not lab.tags
+    assert f"{GPU} smoke default" not in lab.ran and not lab.tags

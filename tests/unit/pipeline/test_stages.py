@@ -109,19 +109,19 @@ def test_a_damaged_audit_is_asked_for_again(text: str, lab: Lab) -> None:
 
 def test_damaged_evidence_is_asked_for_again(lab: Lab) -> None:
     lab.run(CPU)
-    (lab.folder(CPU) / CPU / "smoke.json").write_text("{")
+    (lab.folder(CPU) / CPU / "smoke/default.json").write_text("{")
     lab.run(CPU)
-    assert lab.ran == [f"{CPU} smoke"]
+    assert lab.ran == [f"{CPU} smoke default"]
 
 
 def test_evidence_of_another_digest_tags_nothing_but_what_was_tested(lab: Lab) -> None:
     digest = lab.run(CPU, last=Stage.SMOKE)[CPU].digest
     other = "sha256:" + "9" * 64
     lab.docker.tags[other] = set()
-    path = lab.folder(CPU) / CPU / "smoke.json"
+    path = lab.folder(CPU) / CPU / "smoke/default.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"digest": other}))
     lab.run(CPU)
-    assert lab.ran == [f"{CPU} smoke"]
+    assert lab.ran == [f"{CPU} smoke default"]
     assert lab.docker.tags[other] == set() and len(lab.docker.tags[digest]) == 2
 
 
@@ -164,7 +164,10 @@ def test_each_gpu_has_a_tag_and_an_attestation_of_its_own(lab: Lab) -> None:
     statements = [json.loads(blob) for blob in lab.registry.blobs.values() if b"in-toto" in blob]
     assert {found["predicate"]["cell"] for found in statements} == {GPU, PRO}
     for found in statements:
-        assert found["predicate"]["passedTests"] == ["audit", "load", "serve", "container"]
+        assert found["predicate"]["passedTests"] == [
+            "audit",
+            *(f"default/{check}" for check in ("load", "serve", "container")),
+        ]
     for variant in ("cu128-5090-wheel", "cu128-pro6000-wheel"):
         assert lab.registry.tag(f"1.2.0-{variant}") == lab.registry.tag(lab.layout(GPU).digest)
 
@@ -174,14 +177,17 @@ def test_remembered_evidence_is_complete_too(lab: Lab) -> None:
     lab.use_registry()
     lab.run(GPU)
     [found] = [json.loads(blob) for blob in lab.registry.blobs.values() if b"in-toto" in blob]
-    assert found["predicate"]["passedTests"] == ["audit", "load", "serve", "container"]
+    assert found["predicate"]["passedTests"] == [
+        "audit",
+        *(f"default/{check}" for check in ("load", "serve", "container")),
+    ]
 
 
 def test_what_could_not_be_decided_is_asked_again(lab: Lab) -> None:
     lab.run(CPU)
-    path = lab.folder(CPU) / CPU / "smoke.json"
+    path = lab.folder(CPU) / CPU / "smoke/default.json"
     evidence = json.loads(path.read_text())
     evidence["results"][0]["outcome"] = "error"
     path.write_text(json.dumps(evidence))
     row = lab.run(CPU)[CPU]
-    assert f"{CPU} smoke" in lab.ran and row.verdict is Verdict.ACCEPTED
+    assert f"{CPU} smoke default" in lab.ran and row.verdict is Verdict.ACCEPTED

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from scripts.oci.layout import Layout
 from scripts.plan import PlannedCell
 from scripts.publish import stamp as module
 from scripts.publish.stamp import (
+    Proof,
     Tags,
     make_statement,
     name_repository,
@@ -33,7 +35,11 @@ FIXED, MOVING = "hallmark/image:1.2.0-cpu-abcdef012345", "hallmark/image:1.2.0-c
 
 def make_evidence(digest: str = ONE, **outcomes: Outcome) -> Evidence:
     results = tuple(Result(check, outcome) for check, outcome in outcomes.items())
-    return Evidence("5" * 64, digest, results, 2.5, "2026-01-02T03:04:05Z", {"cpu": "8 × some"})
+    return Evidence("serve", "5" * 64, digest, results, 2.5, "2026-01-02T03:04:05Z", {"cpu": "8 × some"})
+
+
+def make_proof(evidence: Evidence, *informative: Evidence) -> Proof:
+    return Proof("image-cpu", evidence.digest, (Result("audit", Outcome.PASSED),), (evidence,), informative)
 
 
 PASSED = make_evidence(load=Outcome.PASSED, container=Outcome.PASSED)
@@ -128,7 +134,7 @@ def layout(tmp_path: Path) -> Layout:
 def publish(fake: FakeRegistry, layout: Layout, tmp_path: Path) -> str:
     evidence = make_evidence(layout.digest, load=Outcome.PASSED, container=Outcome.PASSED)
     locks = tmp_path / "locks"
-    return stamp_registry(fake.client(), REPOSITORY, layout, TAGS, evidence, "image-cpu", locks)
+    return stamp_registry(fake.client(), REPOSITORY, layout, TAGS, make_proof(evidence), locks)
 
 
 def test_a_candidate_is_pushed_with_its_evidence_and_then_tagged(layout: Layout, tmp_path: Path) -> None:
@@ -172,24 +178,25 @@ def test_a_registry_that_cannot_be_meant_is_a_mistake(name: str) -> None:
 # --- the statement
 
 
-def predicate(evidence: Evidence) -> dict[str, Any]:
-    made: Any = make_statement(evidence, "registry.example.com/team/image", "image-cpu", TAGS.all)
+def predicate(evidence: Evidence, *informative: Evidence) -> dict[str, Any]:
+    made: Any = make_statement(make_proof(evidence, *informative), "registry.example.com/team/image", TAGS.all)
     return dict(made["predicate"])
 
 
 def test_a_statement_says_what_was_tested_and_as_what() -> None:
-    assert make_statement(PASSED, "registry.example.com/team/image", "image-cpu", TAGS.all) == {
+    assert make_statement(make_proof(PASSED), "registry.example.com/team/image", TAGS.all) == {
         "_type": "https://in-toto.io/Statement/v1",
         "subject": [{"name": "registry.example.com/team/image", "digest": {"sha256": "1" * 64}}],
         "predicateType": "https://in-toto.io/attestation/test-result/v0.1",
         "predicate": {
             "result": "PASSED",
-            "configuration": [{"name": "smoke", "digest": {"sha256": "5" * 64}}],
-            "passedTests": ["load", "container"],
+            "configuration": [{"name": "serve", "digest": {"sha256": "5" * 64}}],
+            "passedTests": ["audit", "serve/load", "serve/container"],
+            "warnedTests": [],
             "failedTests": [],
             "cell": "image-cpu",
             "tags": ["1.2.0-cpu-abcdef012345", "1.2.0-cpu"],
-            "host": {"cpu": "8 × some"},
+            "hosts": [{"cpu": "8 × some"}],
             "finished": "2026-01-02T03:04:05Z",
         },
     }
@@ -198,8 +205,20 @@ def test_a_statement_says_what_was_tested_and_as_what() -> None:
 @pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.SKIPPED, Outcome.ERROR])
 def test_evidence_with_anything_but_passed_says_failed(outcome: Outcome) -> None:
     made = predicate(make_evidence(load=Outcome.PASSED, serve=outcome, container=Outcome.PASSED))
-    assert (made["result"], made["passedTests"], made["failedTests"]) == ("FAILED", ["load", "container"], ["serve"])
+    assert (made["result"], made["failedTests"], made["warnedTests"]) == ("FAILED", ["serve/serve"], [])
+    assert made["passedTests"] == ["audit", "serve/load", "serve/container"]
+
+
+def test_what_fails_where_nothing_is_decided_is_a_warning() -> None:
+    other = replace(make_evidence(load=Outcome.FAILED), scenario="extra", finished="2026-01-02T04:00:00Z")
+    made = predicate(PASSED, other)
+    assert (made["result"], made["failedTests"], made["warnedTests"]) == ("WARNED", [], ["extra/load"])
+    assert [each["name"] for each in made["configuration"]] == ["serve", "extra"]
+    assert made["finished"] == "2026-01-02T04:00:00Z" and len(made["hosts"]) == 1
+    assert predicate(make_evidence(load=Outcome.FAILED), other)["result"] == "FAILED"
 
 
 def test_evidence_of_nothing_says_failed() -> None:
     assert predicate(make_evidence())["result"] == "FAILED"
+    made: Any = make_statement(Proof("image-cpu", ONE, (Result("audit", Outcome.PASSED),), ()), "r", TAGS.all)
+    assert made["predicate"]["result"] == "FAILED"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import platform
 import threading
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pynvml
 import pytest
@@ -16,7 +18,7 @@ from scripts.model import Cell, CudaLine
 from scripts.smoke import gpu as module
 from scripts.smoke.gpu import Gpu, driver_floor, find_gpus, find_target, request_device
 from scripts.smoke.trial import run_trial
-from tests.unit.builders import CPU, RTX, SMOKE, make_cell
+from tests.unit.builders import CPU, RTX, SCENARIO, make_cell
 from tests.unit.fake_docker import FakeDocker, raise_
 
 UUID = "GPU-8f3c"
@@ -31,6 +33,11 @@ class FakeDriver:
 
     NVMLError = pynvml.NVMLError
     NVMLError_LibraryNotFound = pynvml.NVMLError_LibraryNotFound
+    NVMLError_NotSupported = pynvml.NVMLError_NotSupported
+    NVML_MEMORY_ERROR_TYPE_UNCORRECTED = pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED
+    NVML_VOLATILE_ECC = pynvml.NVML_VOLATILE_ECC
+    errors = 0
+    users: ClassVar[dict[str, list[int]]] = {}
 
     def __init__(self, *gpus: Gpu, fails_in: str = "", error: Exception | None = None) -> None:
         self.gpus, self.fails_in, self.error = gpus, fails_in, error
@@ -67,6 +74,15 @@ class FakeDriver:
         self._call("nvmlDeviceGetName")
         return handle.name
 
+    def nvmlDeviceGetTotalEccErrors(self, handle: Gpu, kind: int, since: int) -> int:  # noqa: N802
+        self._call("nvmlDeviceGetTotalEccErrors")
+        assert (kind, since) == (pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, pynvml.NVML_VOLATILE_ECC)
+        return self.errors
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: Gpu) -> list[Any]:  # noqa: N802
+        self._call("nvmlDeviceGetComputeRunningProcesses")
+        return [SimpleNamespace(pid=pid) for pid in self.users.get(handle.index, [])]
+
     def nvmlDeviceGetCudaComputeCapability(self, handle: Gpu) -> list[int]:  # noqa: N802
         self._call("nvmlDeviceGetCudaComputeCapability")
         return [int(part) for part in handle.compute.split(".")]
@@ -97,6 +113,29 @@ def test_every_gpu_of_the_machine_is_found(monkeypatch: pytest.MonkeyPatch) -> N
     calls = answer(monkeypatch, GPU, OTHER)
     assert find_gpus() == [GPU, OTHER]
     assert calls[-1] == "nvmlShutdown"
+
+
+@pytest.mark.parametrize("call", ["nvmlDeviceGetTotalEccErrors", "nvmlDeviceGetComputeRunningProcesses"])
+def test_what_a_model_does_not_tell_is_no_trouble(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(monkeypatch, GPU, fails_in=call, error=pynvml.NVMLError_NotSupported())
+    assert find_gpus() == [GPU]
+
+
+def test_one_that_is_in_use_or_has_errors_is_passed_over_and_leaves_it_open_where_there_is_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    second = dataclasses.replace(GPU, index="1")
+    monkeypatch.setattr(FakeDriver, "users", {"0": [4711, 12]})
+    answer(monkeypatch, GPU, second)
+    assert find_target(CELL) == second
+    answer(monkeypatch, GPU)
+    with pytest.raises(Undecided, match=r"RTX 5090 0: in use by process 12, 4711") as caught:
+        find_target(CELL)
+    assert platform.node() in str(caught.value) and caught.value.problems[0].next_step
+    monkeypatch.setattr(FakeDriver, "errors", 3)
+    answer(monkeypatch, second)
+    with pytest.raises(Undecided, match="3 uncorrected errors"):
+        find_target(CELL)
 
 
 def test_the_calls_are_those_that_the_library_has() -> None:
@@ -252,6 +291,6 @@ def test_an_engine_that_has_gone_is_undecided() -> None:
 def test_a_container_is_given_what_was_requested_and_nothing_unasked() -> None:
     docker = docker_that_knows(**RUNTIME)
     request = request_device(docker.engine(), GPU)
-    run_trial(docker.engine(), "sha256:" + "d" * 64, Path("/smoke"), SMOKE, {}, [request])
-    run_trial(docker.engine(), "sha256:" + "d" * 64, Path("/smoke"), SMOKE, {})
+    run_trial(docker.engine(), "sha256:" + "d" * 64, Path("/smoke"), SCENARIO, {}, [request])
+    run_trial(docker.engine(), "sha256:" + "d" * 64, Path("/smoke"), SCENARIO, {})
     assert [options["device_requests"] for _, options in docker.created] == [[request], []]

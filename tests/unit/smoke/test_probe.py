@@ -6,10 +6,20 @@ import math
 from pathlib import Path
 from typing import Any
 
+import probe
 import pytest
-
-from scripts.smoke import probe
-from scripts.smoke.probe import Failed, Report, Server, compare, compare_tokens, load_reference, require, tolerance
+from probe import (
+    Failed,
+    Report,
+    Server,
+    agree,
+    compare,
+    compare_tokens,
+    load_reference,
+    mean_tolerance,
+    require,
+    tolerance,
+)
 
 LIMIT = 1e-3
 
@@ -138,13 +148,55 @@ def test_tolerance_has_a_default_and_follows_the_environment(monkeypatch: pytest
     assert tolerance() == 1e-3
     monkeypatch.setenv("HALLMARK_TOLERANCE", "0.5")
     assert tolerance() == 0.5
+    monkeypatch.delenv("HALLMARK_MEAN_TOLERANCE", raising=False)
+    assert mean_tolerance() == 2e-4
+    monkeypatch.setenv("HALLMARK_MEAN_TOLERANCE", "0.25")
+    assert mean_tolerance() == 0.25
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-1", "wide"])
 def test_a_tolerance_that_would_accept_anything_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HALLMARK_TOLERANCE", text)
-    with pytest.raises(ValueError):
-        tolerance()
+    monkeypatch.setenv("HALLMARK_MEAN_TOLERANCE", text)
+    for read in (tolerance, mean_tolerance):
+        with pytest.raises(ValueError):
+            read()
+
+
+@pytest.fixture
+def bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HALLMARK_TOLERANCE", "0.05")
+    monkeypatch.setenv("HALLMARK_MEAN_TOLERANCE", "0.008")
+
+
+TEXTS: list[tuple[list[float | None], list[float]]] = [([-1.0] * 9, [-1.0] * 9), ([-2.04], [-2.0])]
+
+
+def test_texts_agree_by_the_farthest_and_on_average(bounds: None) -> None:
+    measured: dict[str, Any] = {}
+    agree(TEXTS, measured)
+    assert measured["max_difference_nats"] == pytest.approx(0.04) and measured["values"] == 10
+    assert measured["mean_difference_nats"] == pytest.approx(0.004)
+    assert (measured["tolerance_nats"], measured["mean_tolerance_nats"]) == (0.05, 0.008)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([-2.06], "differ by up to 0.06"),
+        ([None], "value 0 is None"),
+        ([], "0 values where 1 were expected"),
+        ([math.nan], "value 0 is nan"),
+    ],
+)
+def test_one_value_too_far_or_missing_is_enough(values: list[float | None], said: str, bounds: None) -> None:
+    with pytest.raises(Failed, match=said):
+        agree([*TEXTS, (values, [-2.0])], {})
+
+
+def test_many_that_are_a_little_off_are_too_many(bounds: None) -> None:
+    with pytest.raises(Failed, match=r"differ by 0\.012 on average, and 0\.008 is accepted"):
+        agree([([-1.0, -1.024], [-1.0, -1.0])], {})
 
 
 def test_load_reference_reads_the_smoke_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

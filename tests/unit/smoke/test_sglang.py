@@ -13,29 +13,35 @@ from typing import Any
 
 import pytest
 
-from scripts.smoke.reference import REFERENCE
+from scripts.smoke.models.zoo import find_reference
 from tests.unit.smoke.fake_sglang import FakeSGLang
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "images/sglang"
-CHECKS = tomllib.loads((FOLDER / "image.toml").read_text())["smoke"]["checks"]
-NAMES = ("smoke", "probe")
+REFERENCE = find_reference("llama")
+SCENARIOS = tomllib.loads((FOLDER / "image.toml").read_text())["scenario"]
+CHECKS = SCENARIOS[0]["checks"]
+NAMES = ("smoke", "probe", "serving")
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     """The script as a module, with `probe` beside it as in the container; the folder it is shown has the reference."""
-    for folder in (ROOT / "scripts/smoke", FOLDER):
+    for folder in (ROOT / "scripts/smoke/inside", FOLDER):
         monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setenv("HALLMARK_TOLERANCE", "0.3")
+    monkeypatch.setenv("HALLMARK_MEAN_TOLERANCE", "0.1")
+    monkeypatch.setenv("HALLMARK_DTYPE", "bfloat16")
+    monkeypatch.setenv("HALLMARK_CHECKS", " ".join(CHECKS))
     monkeypatch.delenv("HALLMARK_SERVE_ARGS", raising=False)
     before = {name: sys.modules.pop(name, None) for name in NAMES}
     module = importlib.import_module("smoke")
     assert module.__file__ == str(FOLDER / "smoke.py")
-    monkeypatch.setattr(sys.modules["probe"], "SMOKE_DIR", REFERENCE.parent)
+    (tmp_path / "reference.json").write_bytes(REFERENCE.read_bytes())
+    monkeypatch.setattr(sys.modules["probe"], "SMOKE_DIR", tmp_path)
     yield module
     for name in NAMES:
-        del sys.modules[name]
+        sys.modules.pop(name, None)
     sys.modules.update({name: known for name, known in before.items() if known})
 
 
@@ -56,6 +62,7 @@ def failure(check: Callable[[], None]) -> str:
 def test_it_starts_what_users_start(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     words = script.command()
     assert (words[0], words[-1]) == ("serve-sglang", "--enable-cache-report")
+    assert script.CHECKS.keys() == {check for scenario in SCENARIOS for check in scenario["checks"]}
     assert dict(zip(words[1:-1:2], words[2:-1:2], strict=True)) == {
         "--model-path": str(script.MODEL),
         "--served-model-name": "hallmark",
@@ -97,7 +104,9 @@ def run(script: Any, monkeypatch: pytest.MonkeyPatch, fault: str = "") -> dict[s
 
     stream = io.StringIO()
     monkeypatch.setattr(script, "Server", Server)
-    monkeypatch.setattr(script.Report, "on_stdout", lambda: script.Report(stream))
+    monkeypatch.setattr(script, "check_libraries", lambda server, cuda, measured: None)
+    report = sys.modules["probe"].Report(stream)
+    monkeypatch.setattr(sys.modules["probe"].Report, "on_stdout", lambda: report)
     script.main()
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [line["check"] for line in lines] == CHECKS, "all that image.toml demands, in the order that it says"
@@ -109,8 +118,7 @@ def test_a_server_that_is_right_passes_every_check(fault: str, script: Any, monk
     results = run(script, monkeypatch, fault)
     assert {line["outcome"] for line in results.values()} == {"passed"}, results
     numbers = {name: line["measured"] for name, line in results.items()}
-    assert numbers["logprobs"]["max_prompt_difference_nats"] == 0
-    assert numbers["logprobs"]["max_generated_difference_nats"] == 0
+    assert numbers["logprobs"]["max_difference_nats"] == numbers["logprobs"]["mean_difference_nats"] == 0
     cached = [numbers["radix-cache"][name] for name in ("prefix_tokens", "cached_first", "cached_second")]
     assert cached == [510, 0, 509]
     assert numbers["unknown-model"]["completion_status"] == 200
@@ -139,18 +147,18 @@ def test_a_server_that_does_not_start_is_reported_and_the_script_goes_on(
         ("completions", "another text", "the answer is 'text', and /generate answered"),
         ("completions", "no text", "the answer has no content"),
         ("completions", "stop", "it finished for 'stop', expected 'length'"),
-        ("completions", "one too many", "usage counts [27, 16, 44] tokens"),
+        ("completions", "one too many", "usage counts [25, 10, 36] tokens"),
         ("chat", "another token", "tokens ["),
         ("chat", "two starts", "and /generate answered"),
         ("chat", "another text", "the answer is 'text', and /generate answered"),
         ("chat", "no text", "the answer has no content"),
         ("chat", "stop", "it finished for 'stop'"),
-        ("chat", "one too many", "usage counts [38, 16, 55] tokens"),
+        ("chat", "one too many", "usage counts [38, 10, 49] tokens"),
         ("repeatable", "drift", "tokens ["),
         ("repeatable", "another token", "tokens ["),
         ("logprobs", "far prompt", "values differ by up to 1"),
         ("logprobs", "far answer", "values differ by up to 1"),
-        ("logprobs", "one too few", "25 values where 26 were expected"),
+        ("logprobs", "one too few", "23 values where 24 were expected"),
         ("radix_cache", "no cache", "0 of 510 tokens were cached when a prefix was sent again"),
         ("radix_cache", "no details", "0 of 510 tokens were cached"),
         ("radix_cache", "always cached", "509 tokens of a prefix were cached before it was ever sent"),
@@ -188,3 +196,34 @@ def test_a_server_that_says_goodbye_may_kill_itself(fault: str, code: int, scrip
 
 def test_an_answer_that_is_not_200_fails(script: Any) -> None:
     assert "answered with 400: {'error'" in failure(lambda: script.answer((400, {"error": "no"})))
+
+
+def test_under_load_it_asks_for_tokens_by_tokens_and_reads_what_each_was_worth(
+    script: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(script, "press", lambda server, ask, limit, measured: asked.append((ask([1, 2, 3], 4), limit)))
+    script.check_load(serve(), {})
+    [(answer, limit)] = asked
+    assert len(answer.tokens) == len(answer.logprobs) == 4 and limit == 0.3
+
+
+@pytest.mark.parametrize("refused", ["/start_profile", "/stop_profile"])
+def test_kernels_are_read_from_a_profile_of_the_references_prompts(
+    refused: str, script: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, paths = serve(), list[str]()
+
+    def request(method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        paths.append(path)
+        return (200, "") if path.endswith("_profile") else FakeSGLang.request(server, method, path, body)
+
+    monkeypatch.setattr(server, "request", request)
+    monkeypatch.setattr(script, "read_kernels", lambda folder: {"gemm": 1})
+    measured: dict[str, Any] = {}
+    script.check_kernels_in_use(server, measured)
+    assert measured["kernels"] == {"gemm": 1}
+    assert (paths[0], paths[-1]) == ("/start_profile", "/stop_profile") and "/generate" in paths[1:-1]
+    monkeypatch.setattr(server, "request", lambda method, path, body=None: (503 if path == refused else 200, {}))
+    monkeypatch.setattr(script, "generate", lambda *_, **__: {})
+    assert f"{refused} is answered with 503" in failure(lambda: script.check_kernels_in_use(server, {}))

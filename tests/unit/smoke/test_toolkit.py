@@ -19,7 +19,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "images/toolkit"
-CHECKS = tomllib.loads((FOLDER / "image.toml").read_text())["smoke"]["checks"]
+CHECKS = tomllib.loads((FOLDER / "image.toml").read_text())["scenario"][0]["checks"]
 NAMES = ("smoke", "probe")
 SUFFIXES = {"": 0, "a": 0x100000, "f": 0x200000}
 
@@ -85,9 +85,14 @@ def script(programs: FakePrograms, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     (cuda / "include").mkdir(parents=True)
     (cuda / "include/cuda.h").write_text("#define CUDA_VERSION 13000\n")
     (tmp_path / "tmp").mkdir()
-    for folder in (ROOT / "scripts/smoke", FOLDER):
+    for folder in (ROOT / "scripts/smoke/inside", FOLDER):
         monkeypatch.syspath_prepend(str(folder))
-    values = {"CUDA_HOME": str(cuda), "HALLMARK_COMPUTE": "12.0", "HALLMARK_CUDA": "13.0"}
+    values = {
+        "CUDA_HOME": str(cuda),
+        "HALLMARK_COMPUTE": "12.0",
+        "HALLMARK_CUDA": "13.0",
+        "HALLMARK_CHECKS": " ".join(CHECKS),
+    }
     for name, value in values.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
@@ -139,7 +144,8 @@ def test_a_toolkit_that_is_right_passes_every_check_that_image_toml_demands(
     script: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stream = io.StringIO()
-    monkeypatch.setattr(script.Report, "on_stdout", lambda: script.Report(stream))
+    report = sys.modules["probe"].Report(stream)
+    monkeypatch.setattr(sys.modules["probe"].Report, "on_stdout", lambda: report)
     script.main()
     results = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [(each["check"], each["outcome"], each["detail"]) for each in results] == [

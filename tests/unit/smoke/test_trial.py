@@ -16,7 +16,7 @@ from scripts.files import canonical_json
 from scripts.model import Outcome, Result, Verdict
 from scripts.smoke.trial import LABEL, Trial, parse_results, run_trial
 from scripts.verdict import decide
-from tests.unit.builders import SMOKE
+from tests.unit.builders import SCENARIO
 from tests.unit.fake_docker import FakeContainer, FakeDocker, raise_
 
 DIGEST = "sha256:" + "d" * 64
@@ -27,7 +27,7 @@ def line(check: str = "load", outcome: str = "passed", detail: str = "fine", **m
     return json.dumps({"check": check, "outcome": outcome, "detail": detail, "measured": measured}) + "\n"
 
 
-ALL_PASSED = "".join(line(check) for check in SMOKE.checks).encode()
+ALL_PASSED = "".join(line(check) for check in SCENARIO.checks).encode()
 
 
 def run(setup: Setup, docker: FakeDocker | None = None) -> Trial:
@@ -41,7 +41,7 @@ def run(setup: Setup, docker: FakeDocker | None = None) -> Trial:
         setup(container)
 
     docker.behave = behave
-    ended = run_trial(docker.engine(), DIGEST, Path("/smoke"), SMOKE, {"HALLMARK_TARGET": "cpu"})
+    ended = run_trial(docker.engine(), DIGEST, Path("/smoke"), SCENARIO, {"HALLMARK_TARGET": "cpu"})
     assert all(container.removed for container in containers) or not docker.alive
     return ended
 
@@ -71,7 +71,7 @@ def test_a_container_that_ends_by_itself_has_passed() -> None:
     ]
     assert ended.results[-1].measured == {"exit_code": 0}
     assert ended.log == "a log�\n"
-    assert decide(ended.results, SMOKE.checks)[0] is Verdict.ACCEPTED
+    assert decide(ended.results, SCENARIO.checks)[0] is Verdict.ACCEPTED
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_a_container_that_ends_by_itself_has_passed() -> None:
 def test_a_container_that_ends_badly_is_rejected_even_if_every_check_passed(setup: Setup, detail: str) -> None:
     ended = run(setup)
     assert ending(ended).outcome is Outcome.FAILED and detail in ending(ended).detail
-    assert decide(ended.results, SMOKE.checks)[0] is Verdict.REJECTED
+    assert decide(ended.results, SCENARIO.checks)[0] is Verdict.REJECTED
 
 
 def test_what_a_container_printed_before_it_was_killed_is_kept() -> None:
@@ -127,7 +127,7 @@ def test_a_container_that_does_not_start_is_an_error_and_no_failure(error: Excep
     ended = run(change(on_start=lambda: raise_(error)))
     assert [(result.check, result.outcome) for result in ended.results] == [("container", Outcome.ERROR)]
     assert detail in ending(ended).detail
-    assert decide(ended.results, SMOKE.checks)[0] is Verdict.INCONCLUSIVE
+    assert decide(ended.results, SCENARIO.checks)[0] is Verdict.INCONCLUSIVE
 
 
 def test_an_engine_that_is_gone_before_is_an_error() -> None:
@@ -163,7 +163,7 @@ def test_an_engine_that_came_back_meanwhile_is_still_an_error() -> None:
 def test_a_container_that_is_gone_already_needs_no_removing() -> None:
     docker = FakeDocker()
     docker.behave = change(stdout=ALL_PASSED, on_remove=lambda: raise_(NotFound("gone")))
-    ended = run_trial(docker.engine(), DIGEST, Path("/smoke"), SMOKE, {})
+    ended = run_trial(docker.engine(), DIGEST, Path("/smoke"), SCENARIO, {})
     assert ending(ended).outcome is Outcome.PASSED
 
 
@@ -230,11 +230,11 @@ def test_what_no_evidence_could_hold_is_a_failure(text: str) -> None:
 
 def test_garbage_rejects_what_passed_otherwise() -> None:
     ended = run(change(stdout=ALL_PASSED + b"Segmentation fault\n"))
-    assert decide(ended.results, SMOKE.checks)[0] is Verdict.REJECTED
+    assert decide(ended.results, SCENARIO.checks)[0] is Verdict.REJECTED
 
 
 def test_silence_rejects() -> None:
-    assert decide(run(change(stdout=b"")).results, SMOKE.checks)[0] is Verdict.REJECTED
+    assert decide(run(change(stdout=b"")).results, SCENARIO.checks)[0] is Verdict.REJECTED
 
 
 def test_a_script_cannot_claim_that_nothing_could_be_decided() -> None:
@@ -244,7 +244,7 @@ def test_a_script_cannot_claim_that_nothing_could_be_decided() -> None:
 
 def test_a_script_cannot_speak_for_its_container() -> None:
     ended = run(change(stdout=ALL_PASSED + line("container").encode(), code=139))
-    assert decide(ended.results, SMOKE.checks)[0] is Verdict.REJECTED
+    assert decide(ended.results, SCENARIO.checks)[0] is Verdict.REJECTED
 
 
 def test_results_keep_their_numbers() -> None:
@@ -281,8 +281,23 @@ def test_its_only_mount_is_the_smoke_folder_and_cannot_be_written_to(options: di
     assert (mount["Source"], mount["Target"], mount["Type"], mount["ReadOnly"]) == ("/smoke", "/hallmark", "bind", True)
 
 
+def test_what_it_keeps_for_other_scenarios_is_in_one_folder_that_the_runs_user_can_remove(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    docker = FakeDocker()
+    monkeypatch.setattr("os.getuid", lambda: 1001)
+    monkeypatch.setattr("os.getgid", lambda: 1002)
+    run_trial(docker.engine(), DIGEST, Path("/smoke"), SCENARIO, {}, cache=Path("/work/cache"))
+    [(_, options)] = docker.created
+    assert [(mount["Source"], mount["Target"], mount["ReadOnly"]) for mount in options["mounts"]] == [
+        ("/smoke", "/hallmark", True),
+        ("/work/cache", "/tmp/.cache", False),
+    ]
+    assert options["user"] == "1001:1002"
+
+
 def test_it_is_bounded_in_memory_processes_and_log(options: dict[str, Any]) -> None:
-    assert options["mem_limit"] == options["memswap_limit"] == SMOKE.memory_gib * 1024**3, "no swap beyond it"
+    assert options["mem_limit"] == options["memswap_limit"] == SCENARIO.memory_gib * 1024**3, "no swap beyond it"
     assert 0 < options["pids_limit"] < 10_000
     assert options["log_config"].config == {"max-size": str(50 << 20)}
     assert options["init"] is True, "children of the script are reaped"

@@ -10,13 +10,14 @@ import json
 import math
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -78,6 +79,28 @@ class Report:
         print(json.dumps(line), file=self.stream, flush=True)
 
 
+def run_checks(checks: Mapping[str, Callable[[dict[str, Any]], None]]) -> None:
+    """Run what the scenario asks for, in its order, whatever becomes of those before.
+
+    Each is handed a dictionary for its numbers.
+    """
+    report = Report.on_stdout()
+    for name in requested_checks():
+        with report.check(name) as measured:
+            require(name in checks, f"there is no such check; there are: {', '.join(checks)}")
+            checks[name](measured)
+
+
+def requested_checks() -> list[str]:
+    """The names of the checks that the scenario asks for, in its order: HALLMARK_CHECKS."""
+    return os.environ["HALLMARK_CHECKS"].split()
+
+
+def serve_arguments() -> list[str]:
+    """What the scenario adds to a server's arguments: HALLMARK_SERVE_ARGS, as one shell-quoted string."""
+    return shlex.split(os.environ.get("HALLMARK_SERVE_ARGS", ""))
+
+
 def load_reference() -> dict[str, Any]:
     """The numbers that a correct implementation gives for the model, computed in float64."""
     return dict(json.loads((SMOKE_DIR / "reference.json").read_bytes()))
@@ -85,10 +108,32 @@ def load_reference() -> dict[str, Any]:
 
 def tolerance() -> float:
     """The largest log-probability difference accepted, in nats: HALLMARK_TOLERANCE, or 1e-3."""
-    value = float(os.environ.get("HALLMARK_TOLERANCE") or 1e-3)
+    return _read_bound("HALLMARK_TOLERANCE", 1e-3)
+
+
+def mean_tolerance() -> float:
+    """The largest mean of such differences accepted, in nats: HALLMARK_MEAN_TOLERANCE, or 2e-4."""
+    return _read_bound("HALLMARK_MEAN_TOLERANCE", 2e-4)
+
+
+def _read_bound(name: str, default: float) -> float:
+    value = float(os.environ.get(name) or default)
     if not 0 <= value < math.inf:
-        raise ValueError(f"HALLMARK_TOLERANCE is {value}: it must be a finite number of nats, 0 or more")
+        raise ValueError(f"{name} is {value}: it must be a finite number of nats, 0 or more")
     return value
+
+
+def agree(texts: Sequence[tuple[Sequence[float | None], Sequence[float]]], measured: dict[str, Any]) -> None:
+    """The log-probabilities of texts are the reference's, within what is accepted of the farthest and on average.
+
+    A fault that moves all of them a little shows in the mean, where the farthest is still near.
+    """
+    measured |= {"tolerance_nats": tolerance(), "mean_tolerance_nats": mean_tolerance()}
+    measured["max_difference_nats"] = max(compare(values, expected, tolerance()) for values, expected in texts)
+    pairs = [(value or 0.0, wanted) for values, expected in texts for value, wanted in zip(values, expected)]  # noqa: B905
+    mean = sum(abs(value - wanted) for value, wanted in pairs) / len(pairs)
+    measured |= {"mean_difference_nats": mean, "values": len(pairs)}
+    require(mean <= mean_tolerance(), f"values differ by {mean:.3g} on average, and {mean_tolerance():.3g} is accepted")
 
 
 def compare(values: Sequence[float | None], expected: Sequence[float], limit: float) -> float:

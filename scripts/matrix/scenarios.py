@@ -1,0 +1,48 @@
+"""The runs of the gate, as an image's own file lists them: each is one container, and says where it cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from scripts.matrix.rules import Scope
+from scripts.model import Cell
+
+
+@dataclass(frozen=True)
+class Absence:
+    """Cells that a scenario is not for, and why."""
+
+    reason: str
+    scope: Scope
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One run of an image's smoke script: what it is given, the checks that must pass, and its container's bounds.
+
+    `model` is one of the gate's models, or empty where the script needs none; `dtype` the type that it is computed in
+    (empty: float32 on the CPU, bfloat16 on GPUs); `arguments` are the server's, `settings` the script's, which reads
+    each as HALLMARK_<NAME>. `timeout_s` is in seconds, `memory_gib` in GiB. One that is not `required` is run and
+    recorded, and decides nothing.
+    """
+
+    name: str
+    checks: tuple[str, ...]
+    timeout_s: int
+    memory_gib: int
+    model: str = ""
+    dtype: str = ""
+    arguments: tuple[str, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
+    required: bool = True
+    absences: tuple[Absence, ...] = ()
+
+    def find_absence(self, cell: Cell) -> Absence | None:
+        """Why this is not for a cell, if it is not."""
+        return next((absence for absence in self.absences if absence.scope.covers(cell)), None)
+
+
+def select_scenarios(scenarios: Sequence[Scenario], cell: Cell) -> tuple[Scenario, ...]:
+    """Those that a cell goes through, in order."""
+    return tuple(scenario for scenario in scenarios if not scenario.find_absence(cell))

@@ -1,0 +1,97 @@
+"""[[scenario]]: what it says, what is wrong with it, and which cells go through it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from scripts.errors import Problem
+from scripts.matrix import Absence, Scenario, Scope, select_scenarios
+from scripts.matrix.read_scenarios import read_scenarios
+from scripts.matrix.reader import Table
+from tests.unit.builders import CPU, RTX, make_cell
+
+SERVE: dict[str, Any] = {"name": "serve", "checks": ["health", "logprobs"], "timeout_s": 60, "memory_gib": 2}
+FULL: dict[str, Any] = SERVE | {
+    "name": "float32-eager",
+    "model": "llama",
+    "dtype": "float32",
+    "arguments": ["--enforce-eager"],
+    "settings": {"LOAD_S": "30"},
+    "required": False,
+    "except": [{"cuda": "cpu", "reason": "is in float32 anyway"}, {"compute": "9.0", "reason": "cannot"}],
+}
+
+
+def read(*tables: dict[str, Any]) -> tuple[tuple[Scenario, ...], list[str]]:
+    problems: list[Problem] = []
+    items = [Table(item, "image.toml", problems, f"scenario.{number}") for number, item in enumerate(tables, 1)]
+    return read_scenarios(items), [f"{problem.place} {problem.cause}" for problem in problems]
+
+
+def test_a_scenario_says_what_it_runs_and_the_rest_has_defaults() -> None:
+    scenarios, problems = read(SERVE, FULL)
+    assert not problems
+    absences = (Absence("is in float32 anyway", Scope(cuda="cpu")), Absence("cannot", Scope(compute="9.0")))
+    assert scenarios == (
+        Scenario("serve", ("health", "logprobs"), 60, 2),
+        Scenario(
+            "float32-eager",
+            ("health", "logprobs"),
+            60,
+            2,
+            "llama",
+            "float32",
+            ("--enforce-eager",),
+            {"LOAD_S": "30"},
+            False,
+            absences,
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"name": "Serve"}, "[scenario.1.name] `Serve` cannot name a scenario"),
+        ({"name": "a/b"}, "`a/b` cannot name a scenario"),
+        ({"name": ""}, "must not be empty"),
+        ({"checks": []}, "expected a list of strings, with at least one"),
+        ({"checks": ["a", "a"]}, "`a` stands twice"),
+        ({"timeout_s": 0}, "[scenario.1.timeout_s] must be more than 0"),
+        ({"memory_gib": 0}, "[scenario.1.memory_gib] must be more than 0"),
+        ({"dtype": "float16"}, "`float16` is no type to compute in"),
+        ({"required": "no"}, "expected"),
+        ({"model": 1}, "expected"),
+        ({"arguments": "--x"}, "expected"),
+        ({"argument": ["--x"]}, "argument"),
+        ({"settings": {"LOAD_S": 30}}, "expected"),
+        ({"settings": {"load": "30"}}, "[scenario.1.settings.load] cannot be a setting"),
+        ({"settings": {"TOLERANCE": "9"}}, "[scenario.1.settings.TOLERANCE] cannot be a setting"),
+        ({"except": [{"reason": "never"}]}, "leaves the scenario out of every cell"),
+        ({"except": [{"cuda": "cpu"}]}, "missing key `reason`"),
+        ({"except": [{"cuda": "cpu", "reason": "x", "target": "5090"}]}, "target"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_place(change: dict[str, Any], said: str) -> None:
+    _, problems = read(SERVE | change)
+    assert len(problems) == 1 and said in problems[0]
+
+
+def test_what_is_missing_is_told_all_at_once() -> None:
+    _, problems = read({})
+    assert len(problems) == 4
+
+
+def test_two_of_one_name_are_refused() -> None:
+    _, problems = read(SERVE, FULL, SERVE)
+    assert len(problems) == 1 and "`serve` stands twice" in problems[0]
+
+
+def test_a_cell_goes_through_those_that_do_not_leave_it_out() -> None:
+    (serve, full), _ = read(SERVE, FULL)
+    assert select_scenarios((serve, full), make_cell(CPU)) == (serve,)
+    assert select_scenarios((serve, full), make_cell(RTX)) == (serve, full)
+    absence = full.find_absence(make_cell(CPU))
+    assert absence and absence.reason == "is in float32 anyway"
