@@ -11,9 +11,13 @@ from scripts.matrix.rules import EVERYWHERE
 from scripts.matrix.scenarios import Absence, Scenario
 
 DTYPES = ("bfloat16", "float32")
-# What smoke scripts are told of every scenario, whatever it says.
-RESERVED = ("CHECKS", "COMPUTE", "CUDA", "DTYPE", "MEAN_TOLERANCE", "SERVE_ARGS", "SMOKE_DIR", "TARGET", "TOLERANCE")
-_SETTING = re.compile(r"[A-Z][A-Z0-9_]*")
+# What the gate gives to every container, whatever a scenario says.
+RESERVED = (
+    *("HOME", "HF_HUB_OFFLINE", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"),
+    *("HALLMARK_CHECKS", "HALLMARK_COMPUTE", "HALLMARK_CUDA", "HALLMARK_DTYPE", "HALLMARK_MEAN_TOLERANCE"),
+    *("HALLMARK_SERVE_ARGS", "HALLMARK_SMOKE_DIR", "HALLMARK_TARGET", "HALLMARK_TOLERANCE"),
+)
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")  # it names files, and stands before a `/` in the names of results
 
 
@@ -34,7 +38,7 @@ def _read_scenario(table: Table) -> Scenario:
         model=table.string("model", ""),
         dtype=table.string("dtype", ""),
         arguments=table.strings("arguments", ()),
-        settings=_read_settings(table.table("settings")),
+        environment=_read_environment(table.table("environment")),
         required=table.flag("required", True),
         absences=tuple(map(_read_absence, table.tables("except"))),
     )
@@ -49,12 +53,12 @@ def _read_scenario(table: Table) -> Scenario:
     return scenario
 
 
-def _read_settings(table: Table) -> dict[str, str]:
-    settings = {name: table.string(name) for name in table.names()}
-    for name in settings:
-        if not _SETTING.fullmatch(name) or name in RESERVED:
-            table.note("cannot be a setting: the gate sets it, or no variable is called so", name)
-    return settings
+def _read_environment(table: Table) -> dict[str, str]:
+    environment = {name: table.string(name) for name in table.names()}
+    for name in environment:
+        if not _VARIABLE.fullmatch(name) or name in RESERVED:
+            table.note("cannot be given: the gate sets it, or no variable is called so", name)
+    return environment
 
 
 def _read_absence(table: Table) -> Absence:

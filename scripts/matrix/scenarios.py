@@ -22,8 +22,8 @@ class Scenario:
     """One run of an image's smoke script: what it is given, the checks that must pass, and its container's bounds.
 
     `model` is one of the gate's models, or empty where the script needs none; `dtype` the type that it is computed in
-    (empty: float32 on the CPU, bfloat16 on GPUs); `arguments` are the server's, `settings` the script's, which reads
-    each as HALLMARK_<NAME>. `timeout_s` is in seconds, `memory_gib` in GiB. One that is not `required` is run and
+    (empty: float32 on the CPU, bfloat16 on GPUs); `arguments` are the server's, and `environment` variables for it and
+    for the script. `timeout_s` is in seconds, `memory_gib` in GiB. One that is not `required` is run and
     recorded, and decides nothing.
     """
 
@@ -34,7 +34,7 @@ class Scenario:
     model: str = ""
     dtype: str = ""
     arguments: tuple[str, ...] = ()
-    settings: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
     required: bool = True
     absences: tuple[Absence, ...] = ()
 

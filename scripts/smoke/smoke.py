@@ -62,7 +62,7 @@ def identify(cell: Cell, image: Image, scenario: Scenario, digest: str) -> str:
     """
     helpers = [*_inside(), HERE / "trial.py", SANDBOX, *sorted((HERE / "models").glob("*.py"))]
     files = [image.folder / "smoke.py", *helpers, *([find_reference(scenario.model)] if scenario.model else [])]
-    asked = replace(scenario, required=True, absences=(), settings=dict(scenario.settings))
+    asked = replace(scenario, required=True, absences=(), environment=dict(scenario.environment))
     return content_id(
         {
             "digest": digest,
@@ -159,7 +159,7 @@ def _environment(cell: Cell, scenario: Scenario) -> dict[str, str]:
     bound = MODELS[scenario.model].bounds[dtype] if scenario.model else None
     bounds = {"HALLMARK_TOLERANCE": str(bound.largest), "HALLMARK_MEAN_TOLERANCE": str(bound.mean)} if bound else {}
     return {
-        **{f"HALLMARK_{name}": value for name, value in scenario.settings.items()},
+        **scenario.environment,
         **cuda,
         **bounds,
         "HALLMARK_TARGET": cell.target.id,

@@ -21,6 +21,7 @@ from probe import Failed, Server, require
 
 MOST_KERNELS = 60  # names that the evidence lists, the most frequent first
 LONGEST_NAME = 160
+USUAL = {"AT_ONCE": "64", "TOKENS": "16"}
 GROWTH = 0.1  # of a server's memory under load, relative to before
 SLACK_MIB = 512.0  # and what it may grow by in any case
 # Libraries of which a process may have one copy: two of them do not share their state, or crash.
@@ -50,14 +51,15 @@ def make_prompts() -> list[list[int]]:
 def press(server: Server, ask: Ask, limit: float, measured: dict[str, Any]) -> None:
     """Ask for tokens of each prompt alone, then of all of them side by side for a while.
 
-    The scenario's settings: LOAD_S (seconds, 120), LOAD_AT_ONCE (requests, 64), LOAD_TOKENS (of each answer, 16).
+    The scenario says for how long and how many, or takes what is usual: HALLMARK_LOAD_S (seconds, 120),
+    HALLMARK_LOAD_AT_ONCE (requests, 64), HALLMARK_LOAD_TOKENS (of each answer, 16).
 
     Greedy answers under load have to be those of alone, or to part from them where two tokens are as likely, within
     `limit` nats. Raises Failed for another answer, an empty or short one, a request that fails, memory that grows, and
     a server that is not well afterwards.
     """
-    seconds = float(setting("LOAD_S", "120"))
-    at_once, count = int(setting("LOAD_AT_ONCE", "64")), int(setting("LOAD_TOKENS", "16"))
+    seconds = float(os.environ.get("HALLMARK_LOAD_S", "120"))
+    at_once, count = (int(os.environ.get(f"HALLMARK_LOAD_{name}", usual)) for name, usual in USUAL.items())
     prompts = make_prompts()
     alone = [ask(prompt, count) for prompt in prompts]
     for answer in alone:
@@ -183,9 +185,9 @@ def read_kernels(folder: Path) -> Counter[str]:
 def check_kernels(kernels: Mapping[str, int], measured: dict[str, Any]) -> None:
     """Kernels like those that are wanted ran, and none like those that are not.
 
-    The scenario's settings: KERNELS and FALLBACKS, each some regular expressions with spaces between them.
+    The scenario says which: HALLMARK_KERNELS and HALLMARK_FALLBACKS, regular expressions with spaces between them.
     """
-    wanted, unwanted = setting("KERNELS").split(), setting("FALLBACKS").split()
+    wanted, unwanted = (os.environ.get(f"HALLMARK_{name}", "").split() for name in ("KERNELS", "FALLBACKS"))
     measured["kernels"] = {
         name[:LONGEST_NAME]: count for name, count in sorted(kernels.items(), key=lambda item: -item[1])[:MOST_KERNELS]
     }
@@ -195,11 +197,6 @@ def check_kernels(kernels: Mapping[str, int], measured: dict[str, Any]) -> None:
     fallbacks = sorted(name[:LONGEST_NAME] for name in kernels if any(re.search(pattern, name) for pattern in unwanted))
     require(not lacking, f"no kernel like {' or '.join(lacking)} ran, but: {'; '.join(measured['kernels'])[:1500]}")
     require(not fallbacks, f"a fallback ran: {'; '.join(fallbacks)[:1500]}")
-
-
-def setting(name: str, default: str = "") -> str:
-    """One of the scenario's settings: HALLMARK_<NAME>."""
-    return os.environ.get(f"HALLMARK_{name}") or default
 
 
 def _read(path: Path) -> str:

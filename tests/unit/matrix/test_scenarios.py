@@ -8,8 +8,9 @@ import pytest
 
 from scripts.errors import Problem
 from scripts.matrix import Absence, Scenario, Scope, select_scenarios
-from scripts.matrix.read_scenarios import read_scenarios
+from scripts.matrix.read_scenarios import RESERVED, read_scenarios
 from scripts.matrix.reader import Table
+from scripts.smoke.smoke import _environment
 from tests.unit.builders import CPU, RTX, make_cell
 
 SERVE: dict[str, Any] = {"name": "serve", "checks": ["health", "logprobs"], "timeout_s": 60, "memory_gib": 2}
@@ -18,7 +19,7 @@ FULL: dict[str, Any] = SERVE | {
     "model": "llama",
     "dtype": "float32",
     "arguments": ["--enforce-eager"],
-    "settings": {"LOAD_S": "30"},
+    "environment": {"HALLMARK_LOAD_S": "30"},
     "required": False,
     "except": [{"cuda": "cpu", "reason": "is in float32 anyway"}, {"compute": "9.0", "reason": "cannot"}],
 }
@@ -44,7 +45,7 @@ def test_a_scenario_says_what_it_runs_and_the_rest_has_defaults() -> None:
             "llama",
             "float32",
             ("--enforce-eager",),
-            {"LOAD_S": "30"},
+            {"HALLMARK_LOAD_S": "30"},
             False,
             absences,
         ),
@@ -66,9 +67,9 @@ def test_a_scenario_says_what_it_runs_and_the_rest_has_defaults() -> None:
         ({"model": 1}, "expected"),
         ({"arguments": "--x"}, "expected"),
         ({"argument": ["--x"]}, "argument"),
-        ({"settings": {"LOAD_S": 30}}, "expected"),
-        ({"settings": {"load": "30"}}, "[scenario.1.settings.load] cannot be a setting"),
-        ({"settings": {"TOLERANCE": "9"}}, "[scenario.1.settings.TOLERANCE] cannot be a setting"),
+        ({"environment": {"HALLMARK_LOAD_S": 30}}, "expected"),
+        ({"environment": {"load": "30"}}, "[scenario.1.environment.load] cannot be given"),
+        ({"environment": {"HALLMARK_TOLERANCE": "9"}}, "[scenario.1.environment.HALLMARK_TOLERANCE] cannot be given"),
         ({"except": [{"reason": "never"}]}, "leaves the scenario out of every cell"),
         ({"except": [{"cuda": "cpu"}]}, "missing key `reason`"),
         ({"except": [{"cuda": "cpu", "reason": "x", "target": "5090"}]}, "target"),
@@ -95,3 +96,8 @@ def test_a_cell_goes_through_those_that_do_not_leave_it_out() -> None:
     assert select_scenarios((serve, full), make_cell(RTX)) == (serve, full)
     absence = full.find_absence(make_cell(CPU))
     assert absence and absence.reason == "is in float32 anyway"
+
+
+def test_whatever_the_gate_gives_to_a_container_a_scenario_cannot() -> None:
+    given = _environment(make_cell(RTX), Scenario("x", ("load",), 1, 1, model="llama"))
+    assert given.keys() <= set(RESERVED)

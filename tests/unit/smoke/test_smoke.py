@@ -65,7 +65,7 @@ def test_the_same_question_has_the_same_id(image: Image, tmp_path: Path) -> None
         (make_cell(), dataclasses.replace(SCENARIO, name="other"), DIGEST),
         (make_cell(), SERVED, DIGEST),
         (make_cell(), dataclasses.replace(SCENARIO, dtype="bfloat16"), DIGEST),
-        (make_cell(), dataclasses.replace(SCENARIO, settings={"LOAD_S": "1"}), DIGEST),
+        (make_cell(), dataclasses.replace(SCENARIO, environment={"HALLMARK_LOAD_S": "1"}), DIGEST),
         (make_cell(), dataclasses.replace(SCENARIO, arguments=("--enforce-eager",)), DIGEST),
         (make_cell(RTX), SCENARIO, DIGEST),
         (make_cell(dataclasses.replace(RTX, compute="9.0")), SCENARIO, DIGEST),
