@@ -50,7 +50,8 @@ def _quantised(name: str, model: Model, scheme: Scheme, bounds: Mapping[str, Bou
     return Model(name, config, tuple(quantise(model.tensors, scheme)), bounds, margin, 6, scheme)
 
 
-_PLAIN = {"float32": Bound(1e-3, 2e-4), "bfloat16": Bound(0.05, 0.008)}
+# In float32 engines on the CPU stay within 2e-6; one weight with its sign flipped moves `llama` by 3e-4 to 0.04.
+_PLAIN = {"float32": Bound(1e-4, 2e-5), "bfloat16": Bound(0.05, 0.008)}
 # Activations in FP8 differ by whole steps of it wherever rounding before them differed.
 _FP8_CHANNELS = {"float32": Bound(0.05, 0.01), "bfloat16": Bound(0.15, 0.03)}
 _FP8_BLOCKS = {"float32": Bound(0.05, 0.01), "bfloat16": Bound(0.08, 0.015)}

@@ -164,10 +164,10 @@ def test_evidence_is_written_and_read_again(image: Image, tmp_path: Path, monkey
 @pytest.mark.parametrize(
     ("target", "model", "limit", "mean"),
     [
-        (CPU, "llama", 1e-3, 2e-4),
+        (CPU, "llama", 1e-4, 2e-5),
         (RTX, "llama", 0.05, 0.008),
         (dataclasses.replace(RTX, id="h200"), "llama", 0.05, 0.008),
-        (CPU, "moe", 1e-3, 2e-4),
+        (CPU, "moe", 1e-4, 2e-5),
         (RTX, "moe", 0.05, 0.008),
         (RTX, "mla", 0.05, 0.008),
         (CPU, "llama-fp8", 0.05, 0.01),
