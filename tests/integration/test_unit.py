@@ -254,6 +254,22 @@ def test_ccache_and_nvcc_are_told_in_words_that_both_know(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["/cuda/bin/nvcc", "-c", "/src/a.cu"], "-c /src/a.cu --frandom-seed=/src/a.cu"),
+        (["/cuda/bin/nvcc", "-c", "a.cpp"], "-c a.cpp"),
+        (["g++", "-c", "/src/a.cu"], "-c /src/a.cu"),
+    ],
+)
+def test_each_unit_of_nvcc_has_a_seed_of_its_own(words: list[str], said: str, tmp_path: Path) -> None:
+    build = Build(tmp_path)
+    for seed, expected in (({"UNIT_SEED": "1"}, said), ({}, " ".join(words[1:]))):
+        process = build.start("sh", "-c", 'echo "$@" >said', *words, **seed)
+        assert process.wait(WITHIN_S) == 0
+        assert (tmp_path / "said").read_text() == f"{expected}\n"
+
+
+@pytest.mark.parametrize(
     ("command", "environment", "code", "said"),
     [
         (["no-such-compiler", "x.cu"], {}, 127, "unit: no-such-compiler: No such file"),

@@ -1,4 +1,4 @@
-"""A small project that compiles: the real base, toolkit and compile step, and an image with a component of two units.
+"""A small project that compiles: the real base, toolkit and compile step, and an image with a component of a few units.
 
 It is for the integration tests, and for proving on a GPU machine that what is compiled there runs there.
 """
@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 CELL = "saxpy-cu130-5090"
 KEY = ("source", "13.0")
-# Of the toolkit's wheels, what two units need: the rest is a gigabyte of libraries.
+# Of the toolkit's wheels, what these units need: the rest is a gigabyte of libraries.
 TOOLKIT = (
     "cmake",
     "ninja",
@@ -90,7 +90,7 @@ def _cut_toolkit(text: str) -> str:
     head, _, rest = text.partition("[recipe.")
     recipe, _, rules = rest.partition('[recipe.source."13.0"]')[2].partition("[[link]]")
     names = "".join(f'  "{name}",\n' for name in TOOLKIT)
-    links, _, smoke = rules.partition("[smoke]")
+    links, _, scenario = rules.partition("[[scenario]]")
     kept = "".join(f"[[link]]{link}" for link in links.split("[[link]]") if 'cuda = "13.0"' in link)
     recipe = f'[recipe.source."13.0"]{recipe.partition("requirements")[0]}requirements = [\n{names}]\n\n'
-    return f"{head}{recipe}{kept}[smoke]{smoke.partition('# What the audit')[0]}"
+    return f"{head}{recipe}{kept}[[scenario]]{scenario.partition('# What the audit')[0]}"
