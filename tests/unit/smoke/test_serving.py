@@ -82,9 +82,14 @@ def die(right: Answer) -> Answer:
     raise Failed("the server has ended with exit code -9")
 
 
+def misshape(right: Answer) -> Answer:
+    raise KeyError("token_ids")
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
+        (misshape, "failed: KeyError: 'token_ids'"),
         (die, "failed: the server has ended with exit code -9"),
         (lambda right: Answer([], []), "0 tokens were answered, not 4"),
         (lambda right: Answer(right.tokens[:-1], right.logprobs[:-1]), "3 tokens were answered, not 4"),
@@ -93,7 +98,16 @@ def die(right: Answer) -> Answer:
         (lambda right: Answer(right.tokens, [-0.5, -0.5, -0.57, -0.5]), "token 2 is"),
         (lambda right: Answer(right.tokens, [float("nan")] * COUNT), "token 0 is"),
     ],
-    ids=["dies", "empty", "short", "no log-probability", "another token", "another number", "no number"],
+    ids=[
+        "another form",
+        "dies",
+        "empty",
+        "short",
+        "no log-probability",
+        "another token",
+        "another number",
+        "no number",
+    ],
 )
 def test_what_goes_wrong_under_load_alone_is_told(wrong: Callable[[Answer], Answer], said: str) -> None:
     with pytest.raises(Failed, match="wrong under load") as caught:
