@@ -18,6 +18,7 @@ from probe import (
     Server,
     agree,
     compare_tokens,
+    find_likeliest,
     load_reference,
     requested_checks,
     require,
@@ -73,15 +74,19 @@ def check_completions(server: Server, _: dict[str, Any]) -> None:
 
 
 def check_logprobs(server: Server, measured: dict[str, Any]) -> None:
-    """The log-probabilities of the prompt's and of the generated tokens agree with the reference."""
+    """The log-probabilities of prompts, answers, and the likeliest tokens of each position agree with the reference."""
     texts = []
     for prompt in load_reference()["prompts"]:
-        choice = complete(server, prompt, logprobs=0, prompt_logprobs=0)["choices"][0]
+        choice = complete(server, prompt, logprobs=0, prompt_logprobs=len(prompt["top"]["token_ids"][0]))["choices"][0]
         # One entry a token: null for the first, else log-probabilities by token id, the prompt's own token among them.
         entries = zip(prompt["token_ids"][1:], choice["prompt_logprobs"][1:])  # noqa: B905 (compare sees a short list)
         values = [entry[str(token)]["logprob"] for token, entry in entries]
         texts.append((values, prompt["prompt_logprobs"]))
         texts.append((choice["logprobs"]["token_logprobs"], prompt["greedy_logprobs"]))
+        listed = [
+            {int(token): entry["logprob"] for token, entry in each.items()} for each in choice["prompt_logprobs"][1:]
+        ]
+        texts.append(find_likeliest(listed, prompt["top"], tolerance()))
     agree(texts, measured)
 
 

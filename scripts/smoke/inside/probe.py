@@ -149,6 +149,30 @@ def compare(values: Sequence[float | None], expected: Sequence[float], limit: fl
     return largest
 
 
+def find_likeliest(
+    listed: Sequence[Mapping[int, float]], top: Mapping[str, Any], limit: float
+) -> tuple[list[float], list[float]]:
+    """Of each position's likeliest tokens by the reference (`top`), an engine's log-probabilities and the reference's.
+
+    `listed` is what the engine says of as many tokens or more, by token. One that it does not list has to be as
+    unlikely, within the limit, as the last that it does. Raises Failed.
+    """
+    require(len(listed) == len(top["token_ids"]), f"{len(listed)} positions, expected {len(top['token_ids'])}")
+    values, expected = [], []
+    for place, found in enumerate(listed):
+        tokens, logprobs = top["token_ids"][place], top["logprobs"][place]
+        require(len(found) >= len(tokens), f"{len(found)} tokens are listed at position {place}")
+        least = sorted(found.values())[-len(tokens)]
+        for token, wanted in zip(tokens, logprobs):  # noqa: B905 (the lengths are equal)
+            if token in found:
+                values.append(found[token])
+                expected.append(wanted)
+            else:
+                cause = f"token {token} is not among the likeliest at position {place}, and should be at {wanted:.3f}"
+                require(wanted <= least + limit, f"{cause}; the last is at {least:.3f}")
+    return values, expected
+
+
 def compare_tokens(tokens: Sequence[int] | None, expected: Sequence[int]) -> None:
     """Raise Failed, showing both, unless the token sequences are equal and not empty."""
     require(bool(expected) and list(tokens or []) == list(expected), f"tokens {tokens}, expected {expected}")

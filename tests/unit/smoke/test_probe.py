@@ -15,6 +15,7 @@ from probe import (
     agree,
     compare,
     compare_tokens,
+    find_likeliest,
     load_reference,
     mean_tolerance,
     require,
@@ -192,6 +193,27 @@ def test_texts_agree_by_the_farthest_and_on_average(bounds: None) -> None:
 def test_one_value_too_far_or_missing_is_enough(values: list[float | None], said: str, bounds: None) -> None:
     with pytest.raises(Failed, match=said):
         agree([*TEXTS, (values, [-2.0])], {})
+
+
+TOP = {"token_ids": [[7, 3], [5, 9]], "logprobs": [[-1.0, -2.0], [-1.5, -1.6]]}
+
+
+def test_the_likeliest_tokens_of_each_position_are_paired_by_token() -> None:
+    listed = [{3: -2.01, 7: -1.0, 200: -9.0}, {5: -1.52, 8: -1.6}]
+    assert find_likeliest(listed, TOP, 0.05) == ([-1.0, -2.01, -1.52], [-1.0, -2.0, -1.5])
+
+
+@pytest.mark.parametrize(
+    ("listed", "said"),
+    [
+        ([{7: -1.0, 3: -2.0}], "1 positions, expected 2"),
+        ([{7: -1.0}, {5: -1.5, 9: -1.6}], "1 tokens are listed at position 0"),
+        ([{7: -1.0, 3: -2.0}, {5: -1.5, 8: -1.7, 1: -9.0}], "token 9 is not among the likeliest at position 1"),
+    ],
+)
+def test_a_likely_token_that_is_not_listed_fails(listed: list[dict[int, float]], said: str) -> None:
+    with pytest.raises(Failed, match=said):
+        find_likeliest(listed, TOP, 0.05)
 
 
 def test_many_that_are_a_little_off_are_too_many(bounds: None) -> None:
