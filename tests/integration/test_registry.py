@@ -30,7 +30,7 @@ def test_an_accepted_image_is_published_with_its_evidence(sandbox: Project, regi
     statement = requests.get(f"{base}/blobs/{manifest['layers'][0]['digest']}", timeout=10).json()
     assert statement["subject"][0]["digest"]["sha256"] == layout.digest.removeprefix("sha256:")
     assert statement["predicate"]["result"] == "PASSED"
-    assert statement["predicate"]["passedTests"] == ["import", "container"]
+    assert statement["predicate"]["passedTests"] == ["default/import", "default/container"]
     again = run_verb(sandbox.matrix.root, "publish", "good-cpu", HALLMARK_REGISTRY=f"{registry}/hallmark")
     assert again.returncode == ExitCode.ACCEPTED, again.stderr
     assert requests.get(f"{base}/tags/list", timeout=10).json()["tags"].__len__() == 3
