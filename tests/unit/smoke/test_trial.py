@@ -287,11 +287,11 @@ def test_what_it_keeps_for_other_scenarios_is_in_one_folder_that_the_runs_user_c
     docker = FakeDocker()
     monkeypatch.setattr("os.getuid", lambda: 1001)
     monkeypatch.setattr("os.getgid", lambda: 1002)
-    run_trial(docker.engine(), DIGEST, Path("/smoke"), SCENARIO, {}, cache=Path("/work/cache"))
+    run_trial(docker.engine(), DIGEST, Path("/smoke"), SCENARIO, {}, cache=Path("/scratch/cache"))
     [(_, options)] = docker.created
     assert [(mount["Source"], mount["Target"], mount["ReadOnly"]) for mount in options["mounts"]] == [
         ("/smoke", "/hallmark", True),
-        ("/work/cache", "/tmp/.cache", False),
+        ("/scratch/cache", "/tmp/.cache", False),
     ]
     assert options["user"] == "1001:1002"
 
