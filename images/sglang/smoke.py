@@ -24,7 +24,7 @@ from probe import (
     serve_arguments,
     tolerance,
 )
-from serving import Answer, check_kernels, check_libraries, press, read_kernels
+from serving import Answer, answer, check_kernels, check_libraries, press, read_kernels
 
 NAME = "hallmark"
 PORT = 30000
@@ -197,13 +197,6 @@ def cached_tokens(body: dict[str, Any]) -> int:
     """How many of a prompt's tokens the server had in its cache. Releases differ in how they say none."""
     details = body["usage"].get("prompt_tokens_details") or {}
     return int(details.get("cached_tokens") or 0)
-
-
-def answer(response: tuple[int, Any]) -> dict[str, Any]:
-    """The body of a response whose status must be 200."""
-    status, body = response
-    require(status == 200, f"answered with {status}: {str(body)[:500]}")
-    return dict(body)
 
 
 CHECKS = {

@@ -26,7 +26,7 @@ from probe import (
     serve_arguments,
     tolerance,
 )
-from serving import Answer, check_kernels, check_libraries, press, read_kernels
+from serving import Answer, answer, check_kernels, check_libraries, press, read_kernels
 
 NAME = "hallmark"
 PORT = 8000
@@ -158,13 +158,6 @@ def complete(server: Server, prompt: dict[str, Any], **options: Any) -> dict[str
     """The body of a greedy completion of a reference prompt's text."""
     request = {"prompt": prompt["text"], "max_tokens": len(prompt["greedy_token_ids"]), "return_token_ids": True}
     return answer(server.request("POST", "/v1/completions", {"model": NAME, "temperature": 0, **request, **options}))
-
-
-def answer(response: tuple[int, Any]) -> dict[str, Any]:
-    """The body of a response whose status must be 200."""
-    status, body = response
-    require(status == 200, f"answered with {status}: {str(body)[:500]}")
-    return dict(body)
 
 
 CHECKS = {

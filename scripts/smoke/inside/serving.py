@@ -39,6 +39,13 @@ class Answer:
 Ask = Callable[[Sequence[int], int], Answer]
 
 
+def answer(response: tuple[int, Any]) -> dict[str, Any]:
+    """The body of a response whose status must be 200."""
+    status, body = response
+    require(status == 200, f"answered with {status}: {str(body)[:500]}")
+    return dict(body)
+
+
 def make_prompts() -> list[list[int]]:
     """Prompts of mixed lengths, from 1 to 1,000 tokens, none of which begins like another."""
     lengths = (1, 7, 32, 64, 100, 257, 512, 1000)
@@ -62,8 +69,8 @@ def press(server: Server, ask: Ask, limit: float, measured: dict[str, Any]) -> N
     at_once, count = (int(os.environ.get(f"HALLMARK_LOAD_{name}", usual)) for name, usual in USUAL.items())
     prompts = make_prompts()
     alone = [ask(prompt, count) for prompt in prompts]
-    for answer in alone:
-        require(len(answer.tokens) == count, f"alone, {len(answer.tokens)} of {count} tokens were answered")
+    for each in alone:
+        require(len(each.tokens) == count, f"alone, {len(each.tokens)} of {count} tokens were answered")
     before = memory_mib(server)
     faults: list[str] = []
     done: Counter[str] = Counter()
@@ -76,13 +83,13 @@ def press(server: Server, ask: Ask, limit: float, measured: dict[str, Any]) -> N
             number += at_once + 1  # so that every worker meets every prompt
             started = time.monotonic()
             try:
-                answer = ask(prompts[index], count)
+                found = ask(prompts[index], count)
             except Exception as error:  # an answer of another form, too: a worker that ends unheard would be a pass
                 kind = "" if isinstance(error, Failed) else f"{type(error).__name__}: "
                 faults.append(f"a request of {len(prompts[index])} tokens failed: {kind}{error}")
                 return
             latencies.append(time.monotonic() - started)
-            fault, kind = compare_answers(answer, alone[index], limit)
+            fault, kind = compare_answers(found, alone[index], limit)
             done[kind] += 1
             if fault:
                 faults.append(f"of {len(prompts[index])} tokens: {fault}")

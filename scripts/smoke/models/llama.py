@@ -94,28 +94,38 @@ def unit(inputs: int, gain: float = 1.0) -> Uniform:
     return Uniform(gain / math.sqrt(inputs))
 
 
-def config(shape: Shape) -> dict[str, Any]:
-    """config.json. Two keys stand twice: `transformers` before 5 reads the older name, later releases the newer."""
+def shared_config(shape: Any) -> dict[str, Any]:
+    """What config.json says of the shape of any of these models.
+
+    Two keys stand twice: `transformers` before 5 reads the older name, later releases the newer.
+    """
     return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
         "dtype": "bfloat16",
         "torch_dtype": "bfloat16",
         "vocab_size": shape.vocabulary,
         "hidden_size": shape.hidden,
-        "intermediate_size": shape.intermediate,
         "num_hidden_layers": shape.layers,
         "num_attention_heads": shape.heads,
-        "num_key_value_heads": shape.kv_heads,
-        "head_dim": shape.head_dim,
         "max_position_embeddings": shape.positions,
         "rope_theta": shape.rope_theta,
         "rope_parameters": {"rope_type": "default", "rope_theta": shape.rope_theta},
         "rms_norm_eps": shape.norm_epsilon,
         "hidden_act": "silu",
         "attention_bias": False,
-        "mlp_bias": False,
         "tie_word_embeddings": False,
         "bos_token_id": BOS_ID,
         "eos_token_id": EOS_ID,
+    }
+
+
+def config(shape: Shape) -> dict[str, Any]:
+    """config.json."""
+    return {
+        **shared_config(shape),
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "intermediate_size": shape.intermediate,
+        "num_key_value_heads": shape.kv_heads,
+        "head_dim": shape.head_dim,
+        "mlp_bias": False,
     }

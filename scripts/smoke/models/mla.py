@@ -26,9 +26,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.smoke.models.llama import mlp_tensors, norms, unit
+from scripts.smoke.models.llama import mlp_tensors, norms, shared_config, unit
 from scripts.smoke.models.tensors import BF16, Tensor, Uniform
-from scripts.smoke.models.tokenizer import BOS_ID, EOS_ID, VOCABULARY
+from scripts.smoke.models.tokenizer import VOCABULARY
 
 
 @dataclass(frozen=True)
@@ -79,17 +79,12 @@ def attention_tensors(shape: Shape, prefix: str) -> Iterator[Tensor]:
 
 
 def config(shape: Shape) -> dict[str, Any]:
-    """config.json. Two keys stand twice: `transformers` before 5 reads the older name, later releases the newer."""
+    """config.json."""
     return {
+        **shared_config(shape),
         "architectures": ["DeepseekV2ForCausalLM"],
         "model_type": "deepseek_v2",
-        "dtype": "bfloat16",
-        "torch_dtype": "bfloat16",
-        "vocab_size": shape.vocabulary,
-        "hidden_size": shape.hidden,
         "intermediate_size": shape.intermediate,
-        "num_hidden_layers": shape.layers,
-        "num_attention_heads": shape.heads,
         "num_key_value_heads": shape.heads,
         "q_lora_rank": None,
         "kv_lora_rank": shape.latent,
@@ -109,14 +104,5 @@ def config(shape: Shape) -> dict[str, Any]:
         "norm_topk_prob": False,
         "routed_scaling_factor": 1.0,
         "scoring_func": "softmax",
-        "max_position_embeddings": shape.positions,
-        "rope_theta": shape.rope_theta,
         "rope_scaling": None,
-        "rope_parameters": {"rope_type": "default", "rope_theta": shape.rope_theta},
-        "rms_norm_eps": shape.norm_epsilon,
-        "hidden_act": "silu",
-        "attention_bias": False,
-        "tie_word_embeddings": False,
-        "bos_token_id": BOS_ID,
-        "eos_token_id": EOS_ID,
     }

@@ -30,7 +30,6 @@ from typing import Any
 
 from scripts.smoke.models import llama
 from scripts.smoke.models.tensors import BF16, Tensor, Uniform, draws
-from scripts.smoke.models.tokenizer import BOS_ID, EOS_ID
 
 
 @dataclass(frozen=True)
@@ -95,14 +94,11 @@ def _router(name: str, shape: Shape) -> Tensor:
 
 
 def config(shape: Shape) -> dict[str, Any]:
-    """config.json. Two keys stand twice: `transformers` before 5 reads the older name, later releases the newer."""
+    """config.json."""
     return {
+        **llama.shared_config(shape),
         "architectures": ["Qwen3MoeForCausalLM"],
         "model_type": "qwen3_moe",
-        "dtype": "bfloat16",
-        "torch_dtype": "bfloat16",
-        "vocab_size": shape.vocabulary,
-        "hidden_size": shape.hidden,
         "intermediate_size": shape.intermediate * shape.experts,
         "moe_intermediate_size": shape.intermediate,
         "num_experts": shape.experts,
@@ -110,19 +106,8 @@ def config(shape: Shape) -> dict[str, Any]:
         "norm_topk_prob": True,
         "decoder_sparse_step": 1,
         "mlp_only_layers": [],
-        "num_hidden_layers": shape.layers,
-        "num_attention_heads": shape.heads,
         "num_key_value_heads": shape.kv_heads,
         "head_dim": shape.head_dim,
-        "max_position_embeddings": shape.positions,
-        "rope_theta": shape.rope_theta,
-        "rope_parameters": {"rope_type": "default", "rope_theta": shape.rope_theta},
-        "rms_norm_eps": shape.norm_epsilon,
-        "hidden_act": "silu",
-        "attention_bias": False,
         "use_sliding_window": False,
         "sliding_window": None,
-        "tie_word_embeddings": False,
-        "bos_token_id": BOS_ID,
-        "eos_token_id": EOS_ID,
     }
