@@ -12,6 +12,7 @@ import os
 from functools import cache
 from typing import Any
 
+from guarding import check_guard
 from probe import MODEL, agree, compare, compare_tokens, load_reference, require, run_checks
 
 TARGET = os.environ["HALLMARK_TARGET"]
@@ -24,7 +25,7 @@ KERNEL_TOLERANCE = {"float32": 1e-5, "bfloat16": 1e-2}
 
 def main() -> None:
     """Run every check; none keeps the others from reporting."""
-    checks = (check_device, check_load, check_float64, check_forward, check_generate, check_kernels)
+    checks = (check_guard, check_device, check_load, check_float64, check_forward, check_generate, check_kernels)
     run_checks({check.__name__.removeprefix("check_"): check for check in checks})
 
 

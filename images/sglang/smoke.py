@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from guarding import check_guard
 from probe import (
     MODEL,
     Server,
@@ -44,7 +45,7 @@ PREFIX = [*range(1, 256)] * 2
 def main() -> None:
     """Run every check against one server; once it has died, those that are left fail with the reason."""
     with Server(command(), PORT) as server:
-        run_checks({name: partial(check, server) for name, check in CHECKS.items()})
+        run_checks({"guard": check_guard} | {name: partial(check, server) for name, check in CHECKS.items()})
 
 
 def command() -> list[str]:

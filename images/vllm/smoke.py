@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from guarding import check_guard
 from probe import (
     MODEL,
     Server,
@@ -41,7 +42,7 @@ def main() -> None:
     # A gibibyte of key-value cache: by default the server claims most of the memory it sees, on the CPU too.
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     with Server(command(), PORT) as server:
-        run_checks({name: partial(check, server) for name, check in CHECKS.items()})
+        run_checks({"guard": check_guard} | {name: partial(check, server) for name, check in CHECKS.items()})
 
 
 def command() -> list[str]:

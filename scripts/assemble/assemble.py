@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,8 @@ from pathlib import Path
 from scripts.assemble.bytecode import Compiler
 from scripts.assemble.disputes import settle
 from scripts.assemble.extras import make_extras
+from scripts.assemble.guard import NAME as GUARD
+from scripts.assemble.guard import make_guard
 from scripts.assemble.image import TopLayer, compose
 from scripts.assemble.layer import MTIME, write_layer
 from scripts.assemble.layers import Distribution, KeptLayer, LayerPress
@@ -59,7 +61,8 @@ class Workshop:
         if layers is None:
             return layout
         with announce(step.name, "compose"):
-            return layers.lay_on(layout, work / "layout", step.all_labels["org.opencontainers.image.created"])
+            created = step.all_labels["org.opencontainers.image.created"]
+            return layers.lay_on(layout, work / "layout", created, (GUARD,) if step.guard else ())
 
     def _build_shell(self, step: Step, parent: Layout | None, work: Path, log: Path, *, cached: bool) -> Layout:
         with announce(step.name, "shell") as update:
@@ -73,7 +76,8 @@ class Workshop:
             wheels = prepare_wheels(step, self.cache, update)
             distributions = [Distribution(wheel, read_wheel(wheel.path, python, wheel.file)) for wheel in wheels]
             winners = settle(distributions, step.overlaps, python, place)
-            extras = make_extras(distributions, winners, step.links, step.python, place)
+            guard = make_guard(step.guard) if step.guard else []
+            extras = [*make_extras(distributions, winners, step.links, step.python, place), *guard]
         with announce(step.name, "layers") as update:
             press = LayerPress(self.cache.root if cached else work / "fresh", python, step.python, step.compression)
             layers = press.press(distributions, work / "press", self.compiler_on(parent), update)
@@ -105,9 +109,9 @@ class _Layers:
     kept: list[KeptLayer]
     top: list[TopLayer]
 
-    def lay_on(self, shell: Layout, folder: Path, created: str) -> Layout:
+    def lay_on(self, shell: Layout, folder: Path, created: str, before: Sequence[str]) -> Layout:
         """The image of a shell and these layers. A layer that was damaged in the cache goes from it."""
-        layout = compose(shell, self.top, folder, created)
+        layout = compose(shell, self.top, folder, created, before)
         try:
             layout.verify()
         except BuildFailed:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from scripts.assemble.context import describe_context
+from scripts.assemble.guard import PROGRAM as GUARD
 from scripts.assemble.layer import WRITER
 from scripts.assemble.types import CompileStep, Step
 from scripts.files import content_id, sha256_file
@@ -45,6 +46,8 @@ def identify_image(step: Step) -> Step:
         "overlaps": [[rule.path, rule.keep] for rule in step.overlaps],
         "links": [[rule.path, rule.target] for rule in step.links],
     }
+    if step.guard:
+        identity["guard"] = [sha256_file(GUARD), dict(step.guard)]
     if step.compiled:
         identity["compiled"] = [[each.component.distribution, each.build_id] for each in step.compiled]
     return replace(step, epoch=epoch, labels=labels, build_id=content_id(identity))

@@ -25,10 +25,13 @@ class TopLayer:
     blob: Path
 
 
-def compose(shell: Layout, layers: Sequence[TopLayer], folder: Path, created: str) -> Layout:
+def compose(
+    shell: Layout, layers: Sequence[TopLayer], folder: Path, created: str, before: Sequence[str] = ()
+) -> Layout:
     """One image of a shell's layers and these above them, in a new folder; blobs get a second name, not a second copy.
 
-    `created` is the time of the history's entries (RFC 3339). Raises BuildFailed for more layers than engines stack.
+    `created` is the time of the history's entries (RFC 3339); `before` comes before the entry point's words. Raises
+    BuildFailed for more layers than engines stack.
     """
     below = shell.layers
     if len(below) + len(layers) > MOST_LAYERS:
@@ -40,7 +43,7 @@ def compose(shell: Layout, layers: Sequence[TopLayer], folder: Path, created: st
     above = [Descriptor(top.packed.digest, top.packed.size, top.packed.media_type) for top in layers]
     for blob, top in zip(above, layers, strict=True):
         link_or_copy(top.blob, folder / blob.path)
-    data = canonical_json(_extend(shell.read_config(), len(below), layers, created))
+    data = canonical_json(extend(shell.read_config(), len(below), layers, created, before))
     config = describe(data, OCI_CONFIG)
     write_atomic(folder / config.path, data)
     manifest = {
@@ -52,13 +55,18 @@ def compose(shell: Layout, layers: Sequence[TopLayer], folder: Path, created: st
     return create_layout(folder, canonical_json(manifest))
 
 
-def _extend(config: dict[str, Any], below: int, layers: Sequence[TopLayer], created: str) -> dict[str, Any]:
-    """A shell's configuration with these layers, too.
+def extend(
+    config: dict[str, Any], below: int, layers: Sequence[TopLayer], created: str, before: Sequence[str]
+) -> dict[str, Any]:
+    """A shell's configuration with these layers, too, and these words before what its container runs.
 
     Its history is told anew: versions of BuildKit word the same steps differently, and the digest would be another.
     """
     comments = [*["Dockerfile"] * below, *(top.comment for top in layers)]
     rootfs = config["rootfs"]
+    if before:
+        program = config.get("config", {})
+        config = config | {"config": program | {"Entrypoint": [*before, *(program.get("Entrypoint") or ())]}}
     return config | {
         "rootfs": rootfs | {"diff_ids": [*rootfs["diff_ids"], *(top.packed.diff_id for top in layers)]},
         "history": [{"created": created, "created_by": f"hallmark: {comment}"} for comment in comments],

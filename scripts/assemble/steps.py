@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from scripts.assemble.build_ids import identify_image
 from scripts.assemble.components import make_compile_steps
+from scripts.assemble.guard import guard_settings
 from scripts.assemble.types import BuildOptions, CompileStep, Step
 from scripts.errors import ConfigError
 from scripts.lock import Lock, image_slot, read_slot, recipe_slot
@@ -77,6 +78,7 @@ def _cell_step(matrix: Matrix, planned: PlannedCell, parent: Step | None, option
             overlaps=tuple(select_rules(image.overlaps, cell)),
             links=tuple(select_rules(image.links, cell)),
             compiled=compiled,
+            guard=guard_settings(cell.cuda, cell.target) if image.guard and cell.cuda else {},
         )
     )
 

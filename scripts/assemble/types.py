@@ -26,8 +26,9 @@ class Step:
     Debian packages and archives among the `files` are inputs of its Dockerfile; each wheel becomes (a part of) a layer.
     `arguments` are what its Dockerfile may declare; `slim` is the compute capability that its wheels are cut down to,
     empty for wheels as they are; `python` is the version X.Y.Z of the interpreter that it stands on.
-    What is `compiled` here becomes layers like any wheel, once it is made. `build_id` hashes all that goes in: smoke
-    tests, manuals and most of this program are no part of it.
+    What is `compiled` here becomes layers like any wheel, once it is made. `guard` is what the image's guard compares;
+    empty where it has none. `build_id` hashes all that goes in: smoke tests, manuals and most of this program are no
+    part of it.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Step:
     overlaps: tuple[Overlap, ...] = ()
     links: tuple[Link, ...] = ()
     compiled: tuple[CompileStep, ...] = ()
+    guard: Mapping[str, str] = field(default_factory=dict)
     build_id: str = field(default="", compare=False)
 
     @property

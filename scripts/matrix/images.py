@@ -45,6 +45,7 @@ def _image(folder: Path, table: Table, cuda: Collection[str], recipes: tuple[str
         parent=table.string("parent", ""),
         version="" if cells else table.string("version"),
         packages=table.strings("packages", ()),
+        guard=table.flag("guard", False),
         recipes=dict(_recipes(table.table("recipe"), cuda, recipes)),
         scenarios=read_scenarios(table.tables("scenario")),
         audit=tuple(map(read_audit_rule, table.tables("audit"))),

@@ -45,7 +45,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Image:
-    """One folder of `images/`. `cells` is false for an image that others stand on and that is never tagged."""
+    """One folder of `images/`. `cells` is false for an image that others stand on and that is never tagged.
+
+    `guard`: for a GPU, its entry point says first whether the GPU and the driver are those that it is for.
+    """
 
     name: str
     folder: Path
@@ -56,6 +59,7 @@ class Image:
     parent: str
     version: str
     packages: tuple[str, ...]
+    guard: bool = False
     recipes: Mapping[tuple[str, str], Recipe] = field(default_factory=dict)
     scenarios: tuple[Scenario, ...] = ()
     audit: tuple[AuditRule, ...] = ()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.assemble.image import MOST_LAYERS, TopLayer, compose
+from scripts.assemble.image import MOST_LAYERS, TopLayer, compose, extend
 from scripts.assemble.layer import MTIME, write_layer
 from scripts.assemble.tree import make_file
 from scripts.errors import BuildFailed
@@ -58,6 +58,17 @@ def test_layers_lie_on_a_shell_whose_settings_stay(shell: Layout, top: TopLayer,
         (top.packed.digest, top.packed.size, top.packed.media_type),
     ]
     assert made.read_manifest()["mediaType"] == OCI_MANIFEST
+
+
+@pytest.mark.parametrize("words", [["/bin/x", "y"], None])
+def test_what_comes_before_the_entry_point_is_all_that_is_changed(
+    words: list[str] | None, top: TopLayer, tmp_path: Path, shell: Layout
+) -> None:
+    """An image without an entry point runs its command, or what its user says, after these words."""
+    config = shell.read_config()
+    config["config"] = SETTINGS | {"Entrypoint": words, "Cmd": ["python"]}
+    made = extend(config, 1, [top], CREATED, ["guard"])
+    assert made["config"] == SETTINGS | {"Entrypoint": ["guard", *(words or [])], "Cmd": ["python"]}
 
 
 def test_the_same_layers_are_the_same_image_and_no_copies(shell: Layout, top: TopLayer, tmp_path: Path) -> None:

@@ -268,6 +268,29 @@ def test_whether_and_how_wheels_are_cut_down_changes_the_id(gpu_root: Path, monk
     assert steps["serve-cu128-sm121-wheel"].build_id != slim[SERVE_GPU].build_id, "another GPU"
 
 
+def test_a_guard_is_of_gpu_images_that_ask_for_one_and_changes_their_ids(
+    gpu_root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before = gpu_steps(gpu_root)
+    edit(gpu_root / SERVE / "image.toml", 'parent = "base"\n', 'parent = "base"\nguard = true\n')
+    after = gpu_steps(gpu_root)
+    assert [name for name in before if before[name].build_id != after[name].build_id] == [
+        "serve-cu128-sm120",
+        SERVE_GPU,
+    ]
+    assert after[SERVE_GPU].guard == {"compute": "12.0", "cuda": "12.8", "driver": "570.124.06"}
+    other = tmp_path / "guard"
+    other.write_text("another program")
+    monkeypatch.setattr(module, "GUARD", other)
+    assert gpu_steps(gpu_root)[SERVE_GPU].build_id != after[SERVE_GPU].build_id
+
+
+def test_an_image_for_the_cpu_has_no_guard(root: Path) -> None:
+    before = ids_of(root)
+    edit(root / SERVE / "image.toml", 'parent = "base"\n', 'parent = "base"\nguard = true\n')
+    assert steps_of(root)["serve-cpu"].guard == {} and ids_of(root) == before
+
+
 def test_what_is_omitted_is_no_input_and_changes_the_id(gpu_root: Path) -> None:
     before = gpu_steps(gpu_root)
     append(gpu_root, OMIT + 'recipe = "wheel"\n')

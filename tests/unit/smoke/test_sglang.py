@@ -21,7 +21,7 @@ FOLDER = ROOT / "images/sglang"
 REFERENCE = find_reference("llama")
 SCENARIOS = tomllib.loads((FOLDER / "image.toml").read_text())["scenario"]
 CHECKS = SCENARIOS[0]["checks"]
-NAMES = ("smoke", "probe", "serving")
+NAMES = ("smoke", "guarding", "probe", "serving")
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def failure(check: Callable[[], None]) -> str:
 def test_it_starts_what_users_start(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     words = script.command()
     assert (words[0], words[-1]) == ("serve-sglang", "--enable-cache-report")
-    assert script.CHECKS.keys() == {check for scenario in SCENARIOS for check in scenario["checks"]}
+    assert {"guard", *script.CHECKS} == {check for scenario in SCENARIOS for check in scenario["checks"]}
     assert dict(zip(words[1:-1:2], words[2:-1:2], strict=True)) == {
         "--model-path": str(script.MODEL),
         "--served-model-name": "hallmark",

@@ -82,6 +82,7 @@ def test_another_question_has_another_id(cell: Cell, scenario: Scenario, digest:
 @pytest.mark.parametrize(
     "name",
     [
+        "inside/guarding.py",
         "inside/probe.py",
         "inside/serving.py",
         "trial.py",

@@ -17,7 +17,7 @@ from scripts.smoke.models.zoo import find_reference
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "images/vllm"
 SCENARIOS = tomllib.loads((FOLDER / "image.toml").read_text())["scenario"]
-NAMES = ("smoke", "probe", "serving")
+NAMES = ("smoke", "guarding", "probe", "serving")
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ class Server:
 
 
 def test_it_has_every_check_that_a_scenario_names(script: Any) -> None:
-    assert script.CHECKS.keys() == {check for scenario in SCENARIOS for check in scenario["checks"]}
+    assert {"guard", *script.CHECKS} == {check for scenario in SCENARIOS for check in scenario["checks"]}
 
 
 def test_it_starts_what_users_start_and_what_the_scenario_adds(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:

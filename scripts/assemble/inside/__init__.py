@@ -1,0 +1,1 @@
+"""What stands in an image itself: standard library only, for it imports nothing of this program there."""
