@@ -19,6 +19,7 @@ from probe import (
     Server,
     agree,
     compare_tokens,
+    find_likeliest,
     load_reference,
     require,
     run_checks,
@@ -26,6 +27,7 @@ from probe import (
     tolerance,
 )
 from serving import Answer, answer, check_kernels, check_libraries, press, read_kernels
+from sweeping import sweep
 
 NAME = "hallmark"
 PORT = 30000
@@ -79,15 +81,18 @@ def check_completions(server: Server, _: dict[str, Any]) -> None:
 
 
 def check_logprobs(server: Server, measured: dict[str, Any]) -> None:
-    """The log-probabilities of the prompt's and of the generated tokens agree with the reference."""
+    """The log-probabilities of prompts, answers, and the likeliest tokens of each position agree with the reference."""
     texts = []
     for prompt in load_reference()["prompts"]:
-        options = {"return_logprob": True, "logprob_start_len": 0}
+        likeliest = len(prompt["top"]["token_ids"][0])
+        options = {"return_logprob": True, "logprob_start_len": 0, "top_logprobs_num": likeliest}
         meta = generate(server, prompt, input_ids=prompt["token_ids"], **options)["meta_info"]
         # One entry a token: log-probability, id, text. The first token has no log-probability.
         for_prompt = [entry[0] for entry in meta["input_token_logprobs"]]
         for_answer = [entry[0] for entry in meta["output_token_logprobs"]]
         texts += [(for_prompt[1:], prompt["prompt_logprobs"]), (for_answer, prompt["greedy_logprobs"])]
+        listed = [{token: logprob for logprob, token, _ in each} for each in meta["input_top_logprobs"][1:]]
+        texts.append(find_likeliest(listed, prompt["top"], tolerance()))
     agree(texts, measured)
 
 
@@ -115,6 +120,18 @@ def check_radix_cache(server: Server, measured: dict[str, Any]) -> None:
     measured |= {"prefix_tokens": len(PREFIX), "cached_first": first, "cached_second": second}
     require(first == 0, f"{first} tokens of a prefix were cached before it was ever sent")
     require(0 < second < len(PREFIX), f"{second} of {len(PREFIX)} tokens were cached when a prefix was sent again")
+
+
+def check_sizes(server: Server, measured: dict[str, Any]) -> None:
+    """Prompts of 2 to 4,096 tokens have the reference's log-probabilities, alone and with others at once."""
+
+    def read(tokens: Sequence[int]) -> list[float]:
+        sampling = {"temperature": 0, "max_new_tokens": 1}
+        request = {"input_ids": tokens, "sampling_params": sampling, "return_logprob": True, "logprob_start_len": 0}
+        meta = answer(server.request("POST", "/generate", request))["meta_info"]
+        return [entry[0] for entry in meta["input_token_logprobs"]][1:]
+
+    sweep(read, load_reference(), measured)
 
 
 def check_load(server: Server, measured: dict[str, Any]) -> None:
@@ -208,6 +225,7 @@ CHECKS = {
     "chat": check_chat,
     "repeatable": check_repeatable,
     "radix-cache": check_radix_cache,
+    "sizes": check_sizes,
     "load": check_load,
     "libraries": check_libraries_in_use,
     "kernels": check_kernels_in_use,

@@ -28,6 +28,7 @@ from probe import (
     tolerance,
 )
 from serving import Answer, answer, check_kernels, check_libraries, press, read_kernels
+from sweeping import sweep
 
 NAME = "hallmark"
 PORT = 8000
@@ -114,6 +115,18 @@ def check_repeatable(server: Server, _: dict[str, Any]) -> None:
     compare_tokens(second, first)
 
 
+def check_sizes(server: Server, measured: dict[str, Any]) -> None:
+    """Prompts of 2 to 4,096 tokens have the reference's log-probabilities, alone and with others at once."""
+
+    def read(tokens: Sequence[int]) -> list[float]:
+        request = {"prompt": tokens, "max_tokens": 1, "prompt_logprobs": 0}
+        body = answer(server.request("POST", "/v1/completions", {"model": NAME, "temperature": 0, **request}))
+        entries = zip(tokens[1:], body["choices"][0]["prompt_logprobs"][1:])  # noqa: B905 (agree sees a short list)
+        return [entry[str(token)]["logprob"] for token, entry in entries]
+
+    sweep(read, load_reference(), measured)
+
+
 def check_load(server: Server, measured: dict[str, Any]) -> None:
     """Under load the answers are those of alone, none is empty, memory is steady, and the server is well afterwards."""
 
@@ -168,6 +181,7 @@ CHECKS = {
     "logprobs": check_logprobs,
     "chat": check_chat,
     "repeatable": check_repeatable,
+    "sizes": check_sizes,
     "load": check_load,
     "libraries": check_libraries_in_use,
     "kernels": check_kernels_in_use,

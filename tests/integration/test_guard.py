@@ -83,8 +83,8 @@ def test_the_wrong_gpu_ends_it_before_the_command(engine: Engine, image: str, mo
 def test_a_question_is_answered_on_any_gpu(
     question: str, engine: Engine, image: str, mounts: tuple[Mount, ...]
 ) -> None:
-    ended = run(engine, image, mounts, f"echo {question}", "-DMAJOR=9 -DCRASH=")
-    assert (ended.exit_code, ended.stdout.decode()) == (0, f"{question}\n") and b"H200" in ended.stderr
+    ended = run(engine, image, mounts, f"sh -c 'echo answered' {question}", "-DMAJOR=9 -DCRASH=")
+    assert (ended.exit_code, ended.stdout) == (0, b"answered\n") and b"H200" in ended.stderr
 
 
 def test_it_can_be_switched_off(engine: Engine, image: str, mounts: tuple[Mount, ...]) -> None:

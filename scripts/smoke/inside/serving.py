@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nvml
 from probe import Failed, Server, require
 
 MOST_KERNELS = 60  # names that the evidence lists, the most frequent first
 LONGEST_NAME = 160
 USUAL = {"AT_ONCE": "64", "TOKENS": "16"}
-GROWTH = 0.1  # of a server's memory under load, relative to before
+GROWTH = 0.1  # of memory under load, the machine's and the GPU's each, relative to before
 SLACK_MIB = 512.0  # and what it may grow by in any case
 # Libraries of which a process may have one copy: two of them do not share their state, or crash.
 SINGLE = re.compile(r"/(lib(?:cuda|cudart|cublas|cublasLt|cudnn|nccl|nvrtc|torch|torch_cuda|c10))\.so[.\d]*$")
@@ -71,7 +72,7 @@ def press(server: Server, ask: Ask, limit: float, measured: dict[str, Any]) -> N
     alone = [ask(prompt, count) for prompt in prompts]
     for each in alone:
         require(len(each.tokens) == count, f"alone, {len(each.tokens)} of {count} tokens were answered")
-    before = memory_mib(server)
+    before = measure_memory(server)
     faults: list[str] = []
     done: Counter[str] = Counter()
     latencies: list[float] = []
@@ -99,15 +100,17 @@ def press(server: Server, ask: Ask, limit: float, measured: dict[str, Any]) -> N
         thread.start()
     for thread in threads:
         thread.join()
-    after = memory_mib(server)
+    after = measure_memory(server)
     latencies.sort()
-    measured |= {"requests": len(latencies), "at_once": at_once, "memory_mib": [before, after], **done}
+    measured |= {"requests": len(latencies), "at_once": at_once, **done}
+    measured |= {f"{where}_mib": [before[where], after[where]] for where in before}
     if latencies:
         measured |= {f"p{part}_s": round(latencies[int(part / 100 * (len(latencies) - 1))], 3) for part in (50, 99)}
     require(not faults, f"{len(faults)} wrong under load; the first, {faults[0] if faults else ''}")
     require(len(latencies) >= at_once, f"only {len(latencies)} requests were answered in {seconds:.0f} s")
-    bound = before + max(before * GROWTH, SLACK_MIB)
-    require(after <= bound, f"memory grew from {before:.0f} to {after:.0f} MiB under load")
+    for where, size in before.items():
+        bound = size + max(size * GROWTH, SLACK_MIB)
+        require(after[where] <= bound, f"{where} grew from {size:.0f} to {after[where]:.0f} MiB under load")
     status, _ = server.request("GET", "/health")
     require(status == 200, f"after the load, /health is answered with {status}")
 
@@ -124,6 +127,12 @@ def compare_answers(answer: Answer, alone: Answer, limit: float) -> tuple[str, s
         if found != wanted:  # two tokens that are as likely; what follows is another text
             return "", "near"
     return "", "same"
+
+
+def measure_memory(server: Server) -> dict[str, float]:
+    """What a server holds of the machine's memory, and of the GPU's what is in use there at all, in MiB."""
+    gpu = {"gpu_memory": nvml.used_mib()} if os.environ.get("HALLMARK_COMPUTE") else {}
+    return {"memory": memory_mib(server), **gpu}
 
 
 def memory_mib(server: Server) -> float:

@@ -40,7 +40,7 @@ class Shape:
     kv_heads: int = 2
     head_dim: int = 64
     vocabulary: int = VOCABULARY
-    positions: int = 2048
+    positions: int = 8192
     rope_theta: float = 10000.0
     norm_epsilon: float = 1e-5
     sharpness: float = 2.0  # standard deviation of attention scores; much below this, attention averages all away

@@ -18,6 +18,7 @@ from typing import Any
 
 from scripts.files import write_atomic
 from scripts.smoke.models.float64 import load, narrow_refused, wide
+from scripts.smoke.models.tensors import draws
 from scripts.smoke.models.tokenizer import BOS_ID
 from scripts.smoke.models.zoo import MODELS, REFERENCES, SEED
 
@@ -51,11 +52,13 @@ class Reference:
         question = self.find(CHAT, self.encode_chat)
         chat = {"messages": _messages(question), **self.answer(self.encode_chat(question))}
         margin = min(entry.pop("margin") for entry in [*prompts, chat])
+        long = {"long": self.read_long(draw_tokens(self.wanted.long))} if self.wanted.long else {}
         return {
             "seed": SEED,
             "weights_sha256": self.digest,
             "prompts": prompts,
             "chat": chat,
+            **long,
             "min_margin_nats": margin,
         }
 
@@ -123,9 +126,21 @@ class Reference:
             "margin": round(min(margins), 9),
         }
 
+    def read_long(self, tokens: list[int]) -> dict[str, Any]:
+        """The log-probabilities of a long prompt's tokens after its first."""
+        with self.torch.inference_mode(), wide(), narrow_refused():
+            logprobs = self.logprobs(tokens)
+        known = [float(row[token]) for row, token in zip(logprobs[:-1], tokens[1:], strict=True)]
+        return {"token_ids": tokens, "prompt_logprobs": _rounded(known, 6)}
+
     def logprobs(self, tokens: list[int]) -> Any:
         """Log-probabilities after each token, shape (tokens, vocabulary)."""
         return self.model(self.torch.tensor([tokens]), use_cache=False).logits[0].log_softmax(-1)
+
+
+def draw_tokens(count: int) -> list[int]:
+    """The tokens of a long prompt: bytes in no order, for in a pattern that repeats one fault may hide another."""
+    return [BOS_ID, *draws(SEED, "long", count - 1)]
 
 
 def _messages(text: str) -> list[dict[str, str]]:

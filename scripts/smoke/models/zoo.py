@@ -32,8 +32,9 @@ class Model:
     """A model: its config.json, its tensors in the file's order, and what its reference has to show.
 
     The reference continues each prompt by `greedy_tokens` tokens, each of which leads the next by `margin` nats or
-    more: beyond what rounding blurs, so that every right engine chooses the same. `bounds` are by the type that an
-    engine computes in: twice what rounding to it was seen to make, and a fraction of what any fault does.
+    more: beyond what rounding blurs, so that every right engine chooses the same. Where `long` is not 0, it also
+    has the log-probabilities of a prompt of so many tokens. `bounds` are by the type that an engine computes in: twice
+    what rounding to it was seen to make, and a fraction of what any fault does.
     """
 
     name: str
@@ -42,12 +43,13 @@ class Model:
     bounds: Mapping[str, Bound]
     margin: float
     greedy_tokens: int = 10
+    long: int = 0
     scheme: Scheme | None = None
 
 
 def _quantised(name: str, model: Model, scheme: Scheme, bounds: Mapping[str, Bound], margin: float) -> Model:
     config = {**model.config, "quantization_config": quantization_config(scheme)}
-    return Model(name, config, tuple(quantise(model.tensors, scheme)), bounds, margin, 6, scheme)
+    return Model(name, config, tuple(quantise(model.tensors, scheme)), bounds, margin, 6, scheme=scheme)
 
 
 # In float32 engines on the CPU stay within 2e-6; one weight with its sign flipped moves `llama` by 3e-4 to 0.04.
@@ -71,7 +73,7 @@ _EXPERTS = Scheme(
 )
 
 _ALL = [
-    Model("llama", llama.config(_LLAMA), tuple(llama.tensors(_LLAMA)), _PLAIN, margin=0.07),
+    Model("llama", llama.config(_LLAMA), tuple(llama.tensors(_LLAMA)), _PLAIN, margin=0.07, long=4096),
     _quantised("llama-fp8", _FP8, _LINEAR, _FP8_CHANNELS, margin=0.1),
     _quantised("llama-fp8-block", _FP8, replace(_LINEAR, blocks=True), _FP8_BLOCKS, margin=0.1),
     _ROUTED,

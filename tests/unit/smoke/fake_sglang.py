@@ -101,8 +101,17 @@ class FakeSGLang:
             "cached_tokens": self.cached(tokens),
             "input_token_logprobs": triples(for_prompt, tokens),
             "output_token_logprobs": triples(for_answer, output),
+            "input_top_logprobs": [None, *self.likeliest(entry.get("top"))],
         }
         return {"text": bytes(output).decode(errors="replace"), "output_ids": output, "meta_info": meta}
+
+    def likeliest(self, top: dict[str, Any] | None) -> list[list[list[Any]]]:
+        """For each position after the first token, what is likeliest there."""
+        if not top:
+            return []
+        moved = 1.0 if self.fault == "far likeliest" else 0.0
+        columns = zip(top["logprobs"], top["token_ids"], strict=True)
+        return [triples([logprobs[0] - moved, *logprobs[1:]], tokens) for logprobs, tokens in columns]
 
     def cached(self, tokens: list[int]) -> int:
         """As many tokens as an earlier prompt begins with too; the last one is always computed."""

@@ -21,7 +21,7 @@ FOLDER = ROOT / "images/sglang"
 REFERENCE = find_reference("llama")
 SCENARIOS = tomllib.loads((FOLDER / "image.toml").read_text())["scenario"]
 CHECKS = SCENARIOS[0]["checks"]
-NAMES = ("smoke", "guarding", "probe", "serving")
+NAMES = ("smoke", "guarding", "nvml", "probe", "serving", "sweeping")
 
 
 @pytest.fixture
@@ -158,6 +158,7 @@ def test_a_server_that_does_not_start_is_reported_and_the_script_goes_on(
         ("repeatable", "another token", "tokens ["),
         ("logprobs", "far prompt", "values differ by up to 1"),
         ("logprobs", "far answer", "values differ by up to 1"),
+        ("logprobs", "far likeliest", "values differ by up to 1"),
         ("logprobs", "one too few", "23 values where 24 were expected"),
         ("radix_cache", "no cache", "0 of 510 tokens were cached when a prefix was sent again"),
         ("radix_cache", "no details", "0 of 510 tokens were cached"),
@@ -227,3 +228,12 @@ def test_kernels_are_read_from_a_profile_of_the_references_prompts(
     monkeypatch.setattr(server, "request", lambda method, path, body=None: (503 if path == refused else 200, {}))
     monkeypatch.setattr(script, "generate", lambda *_, **__: {})
     assert f"{refused} is answered with 503" in failure(lambda: script.check_kernels_in_use(server, {}))
+
+
+def test_of_prompts_of_every_size_it_reads_what_each_token_was_worth(
+    script: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swept: list[Any] = []
+    monkeypatch.setattr(script, "sweep", lambda read, reference, measured: swept.append(read([1, 2, 3])))
+    script.check_sizes(serve(), {})
+    assert swept == [[-1.0, -1.0]]

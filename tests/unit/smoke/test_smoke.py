@@ -83,8 +83,10 @@ def test_another_question_has_another_id(cell: Cell, scenario: Scenario, digest:
     "name",
     [
         "inside/guarding.py",
+        "inside/nvml.py",
         "inside/probe.py",
         "inside/serving.py",
+        "inside/sweeping.py",
         "trial.py",
         "sandbox.py",
         "models/zoo.py",

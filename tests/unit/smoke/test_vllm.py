@@ -17,7 +17,7 @@ from scripts.smoke.models.zoo import find_reference
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "images/vllm"
 SCENARIOS = tomllib.loads((FOLDER / "image.toml").read_text())["scenario"]
-NAMES = ("smoke", "guarding", "probe", "serving")
+NAMES = ("smoke", "guarding", "nvml", "probe", "serving", "sweeping")
 
 
 @pytest.fixture
@@ -102,3 +102,21 @@ def test_kernels_are_those_of_the_references_prompts(script: Any, monkeypatch: p
 def test_a_server_that_cannot_be_profiled_fails(path: str, script: Any) -> None:
     with pytest.raises(sys.modules["probe"].Failed, match=f"{path} is answered with 503"):
         script.check_kernels_in_use(Server(path), {})
+
+
+def test_of_prompts_of_every_size_it_reads_what_each_token_was_worth(
+    script: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Reader(Server):
+        def request(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+            super().request(method, path, body)
+            entries = [{"9": {"logprob": -9.0}, str(token): {"logprob": -float(token)}} for token in body["prompt"][1:]]
+            return 200, {"choices": [{"prompt_logprobs": [None, *entries]}]}
+
+    swept: list[Any] = []
+    monkeypatch.setattr(script, "sweep", lambda read, reference, measured: swept.append(read([1, 2, 3])))
+    server = Reader()
+    script.check_sizes(server, {})
+    assert swept == [[-2.0, -3.0]]
+    [(path, body)] = server.asked
+    assert path == "/v1/completions" and (body["prompt_logprobs"], body["temperature"]) == (0, 0)

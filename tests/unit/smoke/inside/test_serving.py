@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import nvml
 import pytest
 import serving
 from probe import Failed
@@ -43,6 +44,7 @@ class Scripted:
 def settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"LOAD_S": "0.2", "LOAD_AT_ONCE": "4", "LOAD_TOKENS": str(COUNT)}.items():
         monkeypatch.setenv(f"HALLMARK_{name}", value)
+    monkeypatch.delenv("HALLMARK_COMPUTE", raising=False)
     monkeypatch.delenv("HALLMARK_KERNELS", raising=False)
     monkeypatch.delenv("HALLMARK_FALLBACKS", raising=False)
 
@@ -141,6 +143,18 @@ def test_memory_that_grows_fails(after: float, passes: bool, monkeypatch: pytest
         load(Scripted())
     else:
         with pytest.raises(Failed, match=f"memory grew from 1000 to {after:.0f} MiB"):
+            load(Scripted())
+
+
+@pytest.mark.parametrize(("after", "passes"), [(4000.0, True), (4500.0, True), (4513.0, False)])
+def test_memory_of_the_gpu_that_grows_fails(after: float, passes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = iter([4000.0, after])
+    monkeypatch.setenv("HALLMARK_COMPUTE", "9.0")
+    monkeypatch.setattr(nvml, "used_mib", lambda: next(sizes))
+    if passes:
+        assert load(Scripted())["gpu_memory_mib"] == [4000.0, after]
+    else:
+        with pytest.raises(Failed, match="gpu_memory grew from 4000 to 4513 MiB"):
             load(Scripted())
 
 

@@ -16,7 +16,7 @@ FILES = ["config.json", "generation_config.json", "model.safetensors", "tokenize
 WIDTHS = {"BF16": 2, "F32": 4, "F8_E4M3": 1}
 # What bfloat16 and FP8 blur a lead by, at worst; each model's own margin is above it.
 LEAST_MARGIN = 0.05
-LARGEST_REFERENCE = 60_000
+LARGEST_REFERENCE = 110_000
 LARGEST_MODEL = 16 << 20
 NAMES = sorted(MODELS)
 
@@ -113,6 +113,14 @@ def test_every_number_of_the_reference_is_a_log_probability(name: str, reference
         assert len(entry["prompt_logprobs"]) == len(entry["token_ids"]) - 1
         assert len(entry["greedy_logprobs"]) == len(entry["greedy_token_ids"]) == MODELS[name].greedy_tokens
         assert all(-50 < value < 0 for value in entry["prompt_logprobs"] + entry["greedy_logprobs"])
+
+
+@pytest.mark.parametrize("long_name", [name for name, model in MODELS.items() if model.long])
+def test_a_long_prompt_is_as_long_as_the_model_says(long_name: str) -> None:
+    long, model = read_reference(long_name)["long"], MODELS[long_name]
+    assert len(long["token_ids"]) == len(long["prompt_logprobs"]) + 1 == model.long
+    assert model.config["max_position_embeddings"] > model.long
+    assert all(-30 < value < 0 for value in long["prompt_logprobs"])
 
 
 def test_the_likeliest_tokens_agree_with_the_prompts_own(reference: dict[str, Any]) -> None:
