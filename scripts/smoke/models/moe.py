@@ -64,8 +64,7 @@ class Columns(Tensor):
 
 def tensors(shape: Shape) -> Iterator[Tensor]:
     """Every tensor of the model, in BF16."""
-    for tensor in llama.ends(shape):
-        yield _routed(tensor, shape) if tensor.name == "model.embed_tokens.weight" else tensor
+    yield from ends(shape)
     for layer in range(shape.layers):
         prefix = f"model.layers.{layer}"
         yield from llama.norms(shape.hidden, f"{prefix}.input_layernorm", f"{prefix}.post_attention_layernorm")
@@ -73,10 +72,21 @@ def tensors(shape: Shape) -> Iterator[Tensor]:
         # Queries and keys are normed, each head's by itself: their sharpness is that of the norm's weights.
         yield Tensor(f"{prefix}.self_attn.q_norm.weight", (shape.head_dim,), Uniform(0.2, shape.sharpness), BF16)
         yield Tensor(f"{prefix}.self_attn.k_norm.weight", (shape.head_dim,), Uniform(0.2, 1.0), BF16)
-        yield _router(f"{prefix}.mlp.gate.weight", shape)
-        for expert in range(shape.experts):
-            name = f"{prefix}.mlp.experts.{expert}"
-            yield from llama.mlp_tensors(shape.hidden, shape.intermediate, 2 * shape.addition, name)
+        yield from expert_tensors(shape, f"{prefix}.mlp")
+
+
+def ends(shape: Shape) -> Iterator[Tensor]:
+    """What stands before and after the layers; the embedding says which experts a token has."""
+    for tensor in llama.ends(shape):
+        yield _routed(tensor, shape) if tensor.name == "model.embed_tokens.weight" else tensor
+
+
+def expert_tensors(shape: Shape, prefix: str) -> Iterator[Tensor]:
+    """A router, and the experts that it picks from."""
+    yield _router(f"{prefix}.gate.weight", shape)
+    for expert in range(shape.experts):
+        name = f"{prefix}.experts.{expert}"
+        yield from llama.mlp_tensors(shape.hidden, shape.intermediate, 2 * shape.addition, name)
 
 
 def _routed(embedding: Tensor, shape: Shape) -> Tensor:

@@ -84,7 +84,8 @@ class Reference:
         places = self.torch.arange(len(prompts))
         with self.torch.inference_mode(), wide(), narrow_refused():
             cache = self.model(self.torch.tensor([shared]), use_cache=True).past_key_values
-            cache.batch_repeat_interleave(len(prompts))
+            # Layers whose state is not keys and values know this way alone to repeat and to select.
+            cache.reorder_cache(self.torch.zeros_like(places))
             tokens = self.torch.tensor([prompt[len(shared) :] for prompt in prompts])
             for _ in range(self.wanted.greedy_tokens):
                 logits = self.model(tokens, past_key_values=cache, use_cache=True).logits[:, -1]
@@ -94,7 +95,7 @@ class Reference:
                 (kept,) = clear.nonzero(as_tuple=True)
                 if not len(kept):
                     return None
-                cache.batch_select_indices(kept)
+                cache.reorder_cache(kept)
                 places, tokens = places[kept], best.indices[kept, :1]
         return int(places[0])
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from scripts.files import write_atomic, write_json
-from scripts.smoke.models import llama, mla, moe
+from scripts.smoke.models import hybrid, llama, mla, moe
 from scripts.smoke.models.quantised import Scheme, quantise, quantization_config
 from scripts.smoke.models.tensors import Tensor, safetensors
 from scripts.smoke.models.tokenizer import BOS_ID, EOS_ID, tokenizer, tokenizer_config
@@ -63,6 +63,7 @@ _LLAMA = llama.Shape()
 _LLAMA_FP8 = llama.Shape(layers=2, addition=0.5)
 _MOE = moe.Shape()
 _MLA = mla.Shape()
+_HYBRID = hybrid.Shape()
 
 _FP8 = Model("", llama.config(_LLAMA_FP8), tuple(llama.tensors(_LLAMA_FP8)), {}, margin=0.0)
 _LINEAR = Scheme(r"model\.layers\.\d+\.(self_attn|mlp)\.\w+_proj", ignore=("lm_head",))
@@ -79,6 +80,15 @@ _ALL = [
     _ROUTED,
     _quantised("moe-fp8", _ROUTED, _EXPERTS, _FP8_CHANNELS, margin=0.1),
     Model("mla", mla.config(_MLA), tuple(mla.tensors(_MLA)), _PLAIN, margin=0.07),
+    Model(
+        "hybrid",
+        hybrid.config(_HYBRID),
+        tuple(hybrid.tensors(_HYBRID)),
+        _PLAIN,
+        margin=0.07,
+        greedy_tokens=6,
+        long=4096,
+    ),
 ]
 MODELS: Mapping[str, Model] = MappingProxyType({model.name: model for model in _ALL})
 

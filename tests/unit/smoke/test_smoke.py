@@ -173,6 +173,7 @@ def test_evidence_is_written_and_read_again(image: Image, tmp_path: Path, monkey
         (CPU, "moe", 1e-4, 2e-5),
         (RTX, "moe", 0.05, 0.008),
         (RTX, "mla", 0.05, 0.008),
+        (RTX, "hybrid", 0.05, 0.008),
         (CPU, "llama-fp8", 0.05, 0.01),
         (RTX, "llama-fp8", 0.15, 0.03),
         (RTX, "moe-fp8", 0.15, 0.03),

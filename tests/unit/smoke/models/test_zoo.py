@@ -91,7 +91,9 @@ def test_an_engine_finds_what_it_reads_in_the_config(config: dict[str, Any]) -> 
     common |= {"max_position_embeddings", "rope_theta", "hidden_act", "bos_token_id", "eos_token_id", "vocab_size"}
     assert common <= set(config)
     assert config["dtype"] == config["torch_dtype"] == "bfloat16"
-    assert config["rope_parameters"] == {"rope_type": "default", "rope_theta": config["rope_theta"]}
+    rotary = {"rope_type": "default", "rope_theta": config["rope_theta"]}
+    partial = {key: config[key] for key in ["partial_rotary_factor"] if key in config}
+    assert config["rope_parameters"] == rotary | partial
     assert config["vocab_size"] == VOCABULARY and config["tie_word_embeddings"] is False
 
 
