@@ -7,13 +7,14 @@ for float32 is answered with float64, and a guard makes sure that nothing narrow
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from scripts.files import write_json
+from scripts.smoke.models import nvfp4
 from scripts.smoke.models.quantised import BLOCK, Scheme
 from scripts.smoke.models.tensors import LARGEST_F8
 from scripts.smoke.models.zoo import MODELS, write_model
@@ -46,35 +47,53 @@ def load(name: str) -> tuple[Any, Any, str]:
 
 
 def dequantise(torch: Any, stored: Mapping[str, Any]) -> dict[str, Any]:
-    """The weights in float64, each multiplied with its scale if it has one."""
+    """The weights in float64, each multiplied with its scale if it has one, and unpacked if it was packed."""
     weights = {}
     for name, tensor in stored.items():
         if name.endswith("_scale"):
             continue
+        if name.endswith("_packed"):
+            name, tensor = name.removesuffix("_packed"), unpack(torch, tensor)
         weights[name] = tensor.to(torch.float64)
         if (scale := stored.get(f"{name}_scale")) is not None:
             scale = scale.to(torch.float64)
             for axis in range(scale.dim()):
                 scale = scale.repeat_interleave(tensor.shape[axis] // scale.shape[axis], dim=axis)
             weights[name] *= scale
+        if (factor := stored.get(f"{name}_global_scale")) is not None:
+            weights[name] /= factor.to(torch.float64)
     return weights
 
 
+def unpack(torch: Any, packed: Any) -> Any:
+    """E2M1 numbers in float64, two for each byte: first its lower half."""
+    levels = torch.tensor([sign * level for sign in (1, -1) for level in nvfp4.LEVELS], dtype=torch.float64)
+    return levels[torch.stack([packed & 15, packed >> 4], -1).flatten(-2).long()]
+
+
 def quantise_activations(torch: Any, model: Any, scheme: Scheme) -> None:
-    """Make the layers that a scheme covers round their inputs as FP8 kernels do."""
+    """Make the layers that a scheme covers round their inputs as FP8 or FP4 kernels do."""
 
     overrides: Any = import_module("torch.overrides")
 
     class Rounding(overrides.TorchFunctionMode):  # type: ignore[misc]
+        def __init__(self, rounded: Callable[[Any], Any]) -> None:
+            super().__init__()
+            self.rounded = rounded
+
         def __torch_function__(self, function: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
             if function is torch.nn.functional.linear:
-                group = BLOCK if scheme.blocks else args[0].shape[-1]
-                args = (round_activations(torch, args[0], group), *args[1:])
+                args = (self.rounded(args[0]), *args[1:])
             return function(*args, **(kwargs or {}))
 
-    def rounding(forward: Any) -> Any:
+    def rounding(layer: str, forward: Any) -> Any:
+        def rounded(values: Any) -> Any:
+            if scheme.nvfp4:
+                return round_to_fp4(torch, values, nvfp4.GLOBAL_SCALES[layer.rpartition(".")[2]][1])
+            return round_to_fp8(torch, values, BLOCK if scheme.blocks else values.shape[-1])
+
         def replaced(*args: Any, **kwargs: Any) -> Any:
-            with Rounding():
+            with Rounding(rounded):
                 return forward(*args, **kwargs)
 
         return replaced
@@ -82,17 +101,31 @@ def quantise_activations(torch: Any, model: Any, scheme: Scheme) -> None:
     for name, module in model.named_modules():
         # Experts that a checkpoint has one by one are one module of transformers.
         if scheme.covers(f"{name}.weight") or scheme.covers(f"{name}.0.up_proj.weight"):
-            module.forward = rounding(module.forward)
+            module.forward = rounding(name, module.forward)
 
 
-def round_activations(torch: Any, values: Any, group: int) -> Any:
-    """Values rounded to the nearest F8_E4M3 multiple, ties to even, of the scale of their group of the last axis."""
+def round_to_fp8(torch: Any, values: Any, group: int) -> Any:
+    """Values rounded to the nearest F8_E4M3 multiple of the scale of their group of the last axis."""
     groups = values.unflatten(-1, (-1, group))
     scale = groups.abs().amax(-1, keepdim=True) / LARGEST_F8
-    scaled = groups / scale
-    exponent = (torch.frexp(scaled).exponent - 1).clamp(min=-6)
-    step = torch.ldexp(torch.ones_like(scaled), exponent - 3)
-    return ((scaled / step).round() * step * scale).flatten(-2)
+    return (nearest(torch, groups / scale, least=-6, bits=3) * scale).flatten(-2)
+
+
+def round_to_fp4(torch: Any, values: Any, global_scale: float) -> Any:
+    """Values rounded to the nearest E2M1 multiple of their group's scale, which is itself E4M3 over the global one."""
+    groups = values.unflatten(-1, (-1, nvfp4.GROUP))
+    largest = groups.abs().amax(-1, keepdim=True)
+    scale = nearest(torch, largest * global_scale / nvfp4.LEVELS[-1], least=-6, bits=3).clamp(max=LARGEST_F8)
+    scaled = groups * global_scale / scale.clamp(min=2.0**-9)
+    levels = nearest(torch, scaled.clamp(-nvfp4.LEVELS[-1], nvfp4.LEVELS[-1]), least=0, bits=1)
+    return (levels * scale / global_scale).flatten(-2)
+
+
+def nearest(torch: Any, values: Any, least: int, bits: int) -> Any:
+    """The nearest numbers, ties to even, with so many bits of mantissa, where the least normal one is 2^least."""
+    exponent = (torch.frexp(values).exponent - 1).clamp(min=least)
+    step = torch.ldexp(torch.ones_like(values), exponent - bits)
+    return (values / step).round() * step
 
 
 @contextmanager

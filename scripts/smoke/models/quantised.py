@@ -43,11 +43,15 @@ BLOCK_FACTORS = (1.0, 2.0)
 
 @dataclass(frozen=True)
 class Scheme:
-    """Which linear layers of a model are FP8, by a pattern over their names, and whether scales are for blocks."""
+    """Which linear layers of a model are FP8, by a pattern over their names, and whether scales are for blocks.
+
+    Or they are in 4 bits, which the module `nvfp4` describes.
+    """
 
     layers: str
     ignore: tuple[str, ...]
     blocks: bool = False
+    nvfp4: bool = False
 
     def covers(self, tensor: str) -> bool:
         """Whether a tensor is the weight of such a layer."""

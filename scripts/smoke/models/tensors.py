@@ -116,6 +116,7 @@ def encode_float8(value: float) -> bytes:
 
 BF16 = Format("BF16", 2, encode_bfloat16)
 F32 = Format("F32", 4, encode_float32)
+U8 = Format("U8", 1, lambda value: bytes([int(value)]))
 F8_E4M3 = Format("F8_E4M3", 1, encode_float8)
 
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from scripts.files import write_atomic, write_json
-from scripts.smoke.models import hybrid, llama, mla, moe
+from scripts.smoke.models import hybrid, llama, mla, moe, nvfp4
 from scripts.smoke.models.quantised import Scheme, quantise, quantization_config
 from scripts.smoke.models.tensors import Tensor, safetensors
 from scripts.smoke.models.tokenizer import BOS_ID, EOS_ID, tokenizer, tokenizer_config
@@ -48,8 +48,11 @@ class Model:
 
 
 def _quantised(name: str, model: Model, scheme: Scheme, bounds: Mapping[str, Bound], margin: float) -> Model:
-    config = {**model.config, "quantization_config": quantization_config(scheme)}
-    return Model(name, config, tuple(quantise(model.tensors, scheme)), bounds, margin, 6, scheme=scheme)
+    as_stored, described = (
+        (nvfp4.quantise, nvfp4.quantization_config) if scheme.nvfp4 else (quantise, quantization_config)
+    )
+    config = {**model.config, "quantization_config": described(scheme)}
+    return Model(name, config, tuple(as_stored(model.tensors, scheme)), bounds, margin, 6, scheme=scheme)
 
 
 # In float32 engines on the CPU stay within 2e-6; one weight with its sign flipped moves `llama` by 3e-4 to 0.04.
@@ -57,15 +60,19 @@ _PLAIN = {"float32": Bound(1e-4, 2e-5), "bfloat16": Bound(0.05, 0.008)}
 # Activations in FP8 differ by whole steps of it wherever rounding before them differed.
 _FP8_CHANNELS = {"float32": Bound(0.05, 0.01), "bfloat16": Bound(0.15, 0.03)}
 _FP8_BLOCKS = {"float32": Bound(0.05, 0.01), "bfloat16": Bound(0.08, 0.015)}
+# In 4 bits steps are wider, but float32 hardly ever rounds to another one.
+_NVFP4 = {"float32": Bound(0.05, 0.002), "bfloat16": Bound(0.065, 0.0145)}
 
 _LLAMA = llama.Shape()
 # Rounding activations to 4 significant bits is noise: with fewer and weaker layers, faults stand out of it.
 _LLAMA_FP8 = llama.Shape(layers=2, addition=0.5)
+_LLAMA_NVFP4 = llama.Shape(layers=1, addition=0.2)
 _MOE = moe.Shape()
 _MLA = mla.Shape()
 _HYBRID = hybrid.Shape()
 
 _FP8 = Model("", llama.config(_LLAMA_FP8), tuple(llama.tensors(_LLAMA_FP8)), {}, margin=0.0)
+_FP4 = Model("", llama.config(_LLAMA_NVFP4), tuple(llama.tensors(_LLAMA_NVFP4)), {}, margin=0.0)
 _LINEAR = Scheme(r"model\.layers\.\d+\.(self_attn|mlp)\.\w+_proj", ignore=("lm_head",))
 _ROUTED = Model("moe", moe.config(_MOE), tuple(moe.tensors(_MOE)), _PLAIN, margin=0.07, greedy_tokens=6)
 _EXPERTS = Scheme(
@@ -77,6 +84,7 @@ _ALL = [
     Model("llama", llama.config(_LLAMA), tuple(llama.tensors(_LLAMA)), _PLAIN, margin=0.07, long=4096),
     _quantised("llama-fp8", _FP8, _LINEAR, _FP8_CHANNELS, margin=0.1),
     _quantised("llama-fp8-block", _FP8, replace(_LINEAR, blocks=True), _FP8_BLOCKS, margin=0.1),
+    _quantised("llama-nvfp4", _FP4, replace(_LINEAR, nvfp4=True), _NVFP4, margin=0.1),
     _ROUTED,
     _quantised("moe-fp8", _ROUTED, _EXPERTS, _FP8_CHANNELS, margin=0.1),
     Model("mla", mla.config(_MLA), tuple(mla.tensors(_MLA)), _PLAIN, margin=0.07),

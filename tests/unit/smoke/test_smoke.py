@@ -178,6 +178,7 @@ def test_evidence_is_written_and_read_again(image: Image, tmp_path: Path, monkey
         (RTX, "llama-fp8", 0.15, 0.03),
         (RTX, "moe-fp8", 0.15, 0.03),
         (RTX, "llama-fp8-block", 0.08, 0.015),
+        (RTX, "llama-nvfp4", 0.065, 0.0145),
     ],
 )
 def test_numbers_just_outside_what_is_written_here_are_rejected(

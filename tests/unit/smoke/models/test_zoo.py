@@ -13,7 +13,7 @@ from scripts.smoke.models.tokenizer import BOS_ID, VOCABULARY
 from scripts.smoke.models.zoo import MODELS, REFERENCES, SEED, write_model
 
 FILES = ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
-WIDTHS = {"BF16": 2, "F32": 4, "F8_E4M3": 1}
+WIDTHS = {"BF16": 2, "F32": 4, "F8_E4M3": 1, "U8": 1}
 # What bfloat16 and FP8 blur a lead by, at worst; each model's own margin is above it.
 LEAST_MARGIN = 0.05
 LARGEST_REFERENCE = 110_000

@@ -1,0 +1,116 @@
+"""NVFP4, as compressed-tensors stores it: `nvfp4-pack-quantized`, weights and activations in 4 bits.
+
+A weight is E2M1, two to a byte, the first in its lower half: shape (outputs, inputs / 2). It is multiplied by the E4M3
+scale of its group of 16 inputs, shape (outputs, inputs / 16), and divided by one F32 number for the whole projection.
+Activations are quantised as they come: a group's scale is its largest magnitude / 6 times another such number, in E4M3.
+
+Where an engine's bfloat16 lies close to a tie, it rounds an activation to the reference's neighbour, a quarter of it
+away, or all of a group by another scale. So there is one layer alone, and what it reads first is exact in 4 bits:
+values of the embedding are 1 or -1, and its norm's weights 0.75, 1 or 1.5. That leaves a third of the difference. The
+reference rounds activations, as in FP8: without that, right engines would be farther from it.
+
+Differences from the float64 reference in nats, over all log-probabilities of prompts and answers (CPU, PyTorch 2.13,
+transformers 5.24; activations rounded by the functions with which vLLM 0.32.0 emulates NVFP4, the rest in the type);
+of a fault, the least over the seven projections:
+
+                                          largest  mean
+    float32 with rounded activations      0.0002
+    bfloat16 with rounded activations     0.031    0.0071
+    bfloat16, activations not rounded     0.042    0.0096
+    inputs' global scale taken for 1      0.044    0.0094
+    64 outputs of one projection zero     0.060    0.015
+    scales of groups in swizzled order    0.075    0.023
+    128 inputs of one projection zero     0.078    0.021
+    scale of the group before             0.083    0.025
+    a projection doubled                  0.14     0.032
+    inputs' scales of the group before    0.16     0.043
+    halves of bytes swapped               0.22     0.063
+
+An engine that does not round activations (Marlin's kernels) is near enough to pass: that is for the check of kernels.
+Scales of inputs cannot show much, for a group's own scale makes up for them.
+
+https://github.com/vllm-project/compressed-tensors, src/compressed_tensors/compressors/nvfp4
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+from scripts.smoke.models.quantised import Scheme
+from scripts.smoke.models.tensors import F8_E4M3, F32, U8, Choice, Tensor, Uniform
+
+GROUP = 16
+LEVELS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # of E2M1, by its code without the sign
+# Scales of groups are exact in E4M3, and up to 3.75 apart, so that a kernel that takes another group's is seen.
+FACTORS = tuple(eighths / 8 for eighths in (*range(8, 16), *range(16, 32, 2)))
+# What weights and inputs of a projection are multiplied by before their groups are scaled: all differ, but for those of
+# projections that engines fuse, which have to be the same. Scales of groups then lie within 4 and 120.
+GLOBAL_SCALES: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {
+        **dict.fromkeys(("q_proj", "k_proj", "v_proj"), (1736.0, 384.0)),
+        "o_proj": (4340.0, 416.0),
+        **dict.fromkeys(("gate_proj", "up_proj"), (868.0, 320.0)),
+        "down_proj": (3760.0, 256.0),
+    }
+)
+# Normed, these are 3, 4 and 6 times a power of two: 4 bits hold them exactly.
+EXACT: Mapping[str, Choice] = MappingProxyType(
+    {
+        "model.embed_tokens.weight": Choice((-1.0, 1.0)),
+        "model.layers.0.input_layernorm.weight": Choice((0.75, 1.0, 1.0, 1.5)),
+    }
+)
+
+
+def quantise(tensors: Iterable[Tensor], scheme: Scheme) -> Iterator[Tensor]:
+    """The same tensors, with weights of about the same standard deviation in NVFP4 for the layers that are covered.
+
+    What the first layer reads is made exact in 4 bits.
+    """
+    for tensor in tensors:
+        if scheme.covers(tensor.name):
+            yield from _packed(tensor)
+        else:
+            yield replace(tensor, distribution=EXACT.get(tensor.name, tensor.distribution))
+
+
+def _packed(tensor: Tensor) -> Iterator[Tensor]:
+    assert isinstance(tensor.distribution, Uniform)
+    outputs, inputs = tensor.size
+    layer = tensor.name.removesuffix(".weight")
+    weight_scale, input_scale = GLOBAL_SCALES[layer.rpartition(".")[2]]
+    scale = tensor.distribution.deviation * weight_scale / _root_mean_square(LEVELS) / _root_mean_square(FACTORS)
+    base = 2.0 ** round(math.log2(scale))  # times a factor of few bits it is exact
+    yield Tensor(f"{layer}.weight_packed", (outputs, inputs // 2), Choice(tuple(map(float, range(256)))), U8)
+    yield Tensor(f"{layer}.weight_scale", (outputs, inputs // GROUP), Choice(tuple(base * f for f in FACTORS)), F8_E4M3)
+    yield Tensor(f"{layer}.weight_global_scale", (1,), Choice((weight_scale,)), F32)
+    yield Tensor(f"{layer}.input_global_scale", (1,), Choice((input_scale,)), F32)
+
+
+def _root_mean_square(values: tuple[float, ...]) -> float:
+    return math.hypot(*values) / math.sqrt(len(values))
+
+
+def quantization_config(scheme: Scheme) -> dict[str, Any]:
+    """The `quantization_config` of config.json."""
+    kind = {"num_bits": 4, "type": "float", "symmetric": True, "strategy": "tensor_group", "group_size": GROUP}
+    group = {
+        "targets": ["Linear"],
+        "weights": {**kind, "dynamic": False},
+        "input_activations": {**kind, "dynamic": "local"},
+        "output_activations": None,
+        "format": "nvfp4-pack-quantized",
+    }
+    return {
+        "quant_method": "compressed-tensors",
+        "format": "nvfp4-pack-quantized",
+        "quantization_status": "compressed",
+        "config_groups": {"group_0": group},
+        "ignore": list(scheme.ignore),
+        "kv_cache_scheme": None,
+        "global_compression_ratio": None,
+    }
