@@ -17,9 +17,9 @@ from scripts.console import Update
 from scripts.engine import Engine, sandbox
 from scripts.files import content_id, sha256_file, write_atomic, write_json
 from scripts.matrix import Image, Scenario
-from scripts.model import Cell, Outcome, Result
+from scripts.model import Cell, Outcome, Result, Target
 from scripts.smoke.gpu import Gpu, request_device
-from scripts.smoke.models.zoo import MODELS, find_reference, write_model
+from scripts.smoke.models.zoo import MODELS, Bound, find_reference, write_model
 from scripts.smoke.trial import CACHE, WRITABLE, run_trial
 
 VERSION = 2
@@ -156,7 +156,7 @@ def _evidence_file(run: Path, scenario: str) -> Path:
 def _environment(cell: Cell, scenario: Scenario) -> dict[str, str]:
     cuda = {"HALLMARK_CUDA": cell.cuda.id} if cell.cuda else {}
     dtype = scenario.dtype or ("bfloat16" if cell.target.has_gpu else "float32")
-    bound = MODELS[scenario.model].bounds[dtype] if scenario.model else None
+    bound = _find_bound(scenario.model, dtype, cell.target) if scenario.model else None
     bounds = {"HALLMARK_TOLERANCE": str(bound.largest), "HALLMARK_MEAN_TOLERANCE": str(bound.mean)} if bound else {}
     return {
         **scenario.environment,
@@ -172,6 +172,12 @@ def _environment(cell: Cell, scenario: Scenario) -> dict[str, str]:
         "TRITON_CACHE_DIR": f"{CACHE}/triton",
         "HF_HUB_OFFLINE": "1",
     }
+
+
+def _find_bound(model: str, dtype: str, target: Target) -> Bound:
+    """What is accepted of a model that is computed in a type: GPUs may multiply float32 in TF32."""
+    bounds = MODELS[model].bounds
+    return bounds.get("tf32", bounds[dtype]) if dtype == "float32" and target.has_gpu else bounds[dtype]
 
 
 @cache

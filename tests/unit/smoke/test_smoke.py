@@ -165,25 +165,29 @@ def test_evidence_is_written_and_read_again(image: Image, tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize(
-    ("target", "model", "limit", "mean"),
+    ("target", "model", "dtype", "limit", "mean"),
     [
-        (CPU, "llama", 1e-4, 2e-5),
-        (RTX, "llama", 0.05, 0.008),
-        (dataclasses.replace(RTX, id="h200"), "llama", 0.05, 0.008),
-        (CPU, "moe", 1e-4, 2e-5),
-        (RTX, "moe", 0.05, 0.008),
-        (RTX, "mla", 0.05, 0.008),
-        (RTX, "hybrid", 0.05, 0.008),
-        (CPU, "llama-fp8", 0.05, 0.01),
-        (RTX, "llama-fp8", 0.15, 0.03),
-        (RTX, "moe-fp8", 0.15, 0.03),
-        (RTX, "llama-fp8-block", 0.08, 0.015),
-        (RTX, "llama-nvfp4", 0.065, 0.0145),
+        (CPU, "llama", "", 1e-4, 2e-5),
+        (RTX, "llama", "", 0.05, 0.008),
+        (dataclasses.replace(RTX, id="h200"), "llama", "", 0.05, 0.008),
+        (CPU, "moe", "", 1e-4, 2e-5),
+        (RTX, "moe", "", 0.05, 0.008),
+        (RTX, "mla", "", 0.05, 0.008),
+        (RTX, "hybrid", "", 0.05, 0.008),
+        (CPU, "llama-fp8", "", 0.05, 0.01),
+        (RTX, "llama-fp8", "", 0.15, 0.03),
+        (RTX, "moe-fp8", "", 0.15, 0.03),
+        (RTX, "llama-fp8-block", "", 0.08, 0.015),
+        (RTX, "llama-nvfp4", "", 0.065, 0.0145),
+        (CPU, "llama", "float32", 1e-4, 2e-5),
+        (RTX, "llama", "float32", 0.003, 0.0006),
+        (RTX, "llama-fp8", "float32", 0.05, 0.01),
     ],
 )
 def test_numbers_just_outside_what_is_written_here_are_rejected(
     target: Target,
     model: str,
+    dtype: str,
     limit: float,
     mean: float,
     image: Image,
@@ -201,7 +205,7 @@ def test_numbers_just_outside_what_is_written_here_are_rejected(
 
     monkeypatch.setattr(module, "run_trial", run_trial)
     work, run = tmp_path / "work", tmp_path / "run"
-    scenario = dataclasses.replace(SERVED, model=model)
+    scenario = dataclasses.replace(SERVED, model=model, dtype=dtype)
     run_scenario(FakeDocker().engine(), make_cell(target), image, scenario, DIGEST, work, run, lambda text: None)
     assert (given["HALLMARK_TOLERANCE"], given["HALLMARK_MEAN_TOLERANCE"]) == (str(limit), str(mean))
     monkeypatch.setenv("HALLMARK_TOLERANCE", given["HALLMARK_TOLERANCE"])
