@@ -160,7 +160,7 @@ def benchmark_audit(session: nox.Session) -> None:
 @nox.session
 def reference(session: nox.Session) -> None:
     """Compute the float64 reference of the smoke model anew (needs torch and transformers)"""
-    tool(session, "scripts.smoke.reference", *session.posargs)
+    tool(session, "scripts.smoke.models.reference", *session.posargs)
 
 
 @nox.session
@@ -185,6 +185,12 @@ def gpu_container(session: nox.Session) -> None:
 def gpu_kernels(session: nox.Session) -> None:
     """On a GPU: what is compiled for it computes the right numbers (CELL; the first time it compiles)"""
     tool(session, "tests.gpu.compiled_kernels", *session.posargs)
+
+
+@nox.session(name="gpu-faults")
+def gpu_faults(session: nox.Session) -> None:
+    """On a GPU: the gate rejects what is wrong, each fault by the check that is for it (CELL, after verify-…)"""
+    tool(session, "tests.gpu.faults", *session.posargs)
 
 
 @nox.session(name="slim-oracle")
