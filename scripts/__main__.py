@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts import verbs
+from scripts.compare.asked import PARTS, RUNS
 from scripts.console import log, note
 from scripts.errors import ExitCode, HallmarkError
 
@@ -107,6 +108,36 @@ def make_parser() -> argparse.ArgumentParser:
             "--builder", default="", metavar="NAME,…", help="buildx builders: as HALLMARK_BUILDER, which see"
         )
         verb.add_argument("--jobs", type=int, default=DEFAULT_JOBS, help="cells at a time (default: %(default)s)")
+    compare = add("compare", verbs.compare, "compare vLLM with SGLang on a target, by one client, and write a report")
+    compare.add_argument("target", metavar="TARGET", help="as in matrix.toml, such as 5090")
+    compare.add_argument(
+        "--only", action="append", default=[], metavar="PART,…", help=f"of the parts {', '.join(PARTS)} (default: all)"
+    )
+    compare.add_argument(
+        "--engine", action="append", default=[], metavar="NAME,…", help="vllm or sglang (default: both)"
+    )
+    compare.add_argument("--runs", type=int, default=RUNS, help="of each measurement (default: %(default)s)")
+    compare.add_argument(
+        "--memory", type=int, metavar="GIB", help="what engines may hold (default: the target's memory)"
+    )
+    compare.add_argument(
+        "--candidate",
+        nargs=3,
+        action="append",
+        default=[],
+        metavar=("CELL", "DIGEST", "WHERE"),
+        help="a candidate that was built elsewhere, and where it lies: as `publish --digest --from`",
+    )
+    compare.add_argument("--again", action="store_true", help="measure what has been measured, too")
+    compare.add_argument(
+        "--report-only", action="store_true", help="measure nothing: write the report of what is known"
+    )
+    compare.add_argument(
+        "--output", type=Path, metavar="DIR", help="where the report goes (default: .hallmark/compare)"
+    )
+    compare.add_argument("--cuda", action="append", default=[], help="only this CUDA line, or `cpu`")
+    compare.add_argument("--recipe", action="append", default=[], help="only this recipe")
+    compare.add_argument("--no-slim", action="store_true", help="candidates with the GPU code of other targets")
     engine = add("engine", verbs.engine, "start, stop or show the Docker Engine that is used")
     engine.add_argument("action", choices=["up", "down", "status"])
     clean = add("clean", verbs.clean, "free everything that no tag needs")

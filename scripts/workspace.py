@@ -42,6 +42,10 @@ class Workspace:
     def work(self) -> Path:
         return self.folder / "work"
 
+    @property
+    def comparisons(self) -> Path:
+        return self.folder / "compare"
+
     def contexts(self, name: str) -> Path:
         """Where `fetch --contexts` lays a step's inputs out for other builders, and where the bake file looks."""
         return self.folder / "contexts" / name

@@ -16,6 +16,14 @@ def make_cells(matrix: Matrix) -> list[Cell]:
     return [cell for cell in _product(matrix) if not any(_matches(e, cell) for e in matrix.exclusions)]
 
 
+def explain_absence(matrix: Matrix, image: str, target: str) -> str:
+    """Why an image has no cell for a target: the reasons of what excludes it, of those that name it where there are."""
+    cells = [cell for cell in _product(matrix) if (cell.image, cell.target.id) == (image, target)]
+    found = [exclusion for exclusion in matrix.exclusions if any(_matches(exclusion, cell) for cell in cells)]
+    naming = [exclusion for exclusion in found if exclusion.image]
+    return "; ".join(dict.fromkeys(exclusion.reason for exclusion in naming or found)) or "the matrix has no such cell"
+
+
 def find_idle_exclusions(matrix: Matrix) -> list[Problem]:
     """Exclusions that match no cell: a misspelt one would otherwise exclude nothing in silence."""
     cells = _product(matrix)

@@ -1,12 +1,14 @@
 """What people read at the end: tables, and the problems under them."""
 
 from scripts.report.cells import show_cells, show_plan, show_reproductions, show_verdicts
+from scripts.report.comparison import show_comparison
 from scripts.report.libraries import show_audit, show_slimmed
 from scripts.report.sizes import show_sizes
 
 __all__ = [
     "show_audit",
     "show_cells",
+    "show_comparison",
     "show_plan",
     "show_reproductions",
     "show_sizes",

@@ -8,6 +8,7 @@ import platform
 import shlex
 import shutil
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -20,9 +21,10 @@ from scripts.matrix import Image, Scenario
 from scripts.model import Cell, Outcome, Result, Target
 from scripts.smoke.gpu import Gpu, request_device
 from scripts.smoke.models.zoo import MODELS, Bound, find_reference, write_model
-from scripts.smoke.trial import CACHE, WRITABLE, run_trial
+from scripts.smoke.trial import CACHE, WRITABLE, Trial, run_trial
 
 VERSION = 2
+SMOKE = "smoke"
 HERE = Path(__file__).parent
 SANDBOX = Path(sandbox.__file__)
 
@@ -60,15 +62,20 @@ def identify(cell: Cell, image: Image, scenario: Scenario, digest: str) -> str:
 
     Whether it is required does not change what is asked, nor does what it says of other cells.
     """
-    helpers = [*_inside(), HERE / "trial.py", SANDBOX, *sorted((HERE / "models").glob("*.py"))]
-    files = [image.folder / "smoke.py", *helpers, *([find_reference(scenario.model)] if scenario.model else [])]
+    files = [image.folder / "smoke.py", *([find_reference(scenario.model)] if scenario.model else [])]
+    return identify_run(files, scenario, make_environment(cell, scenario), digest)
+
+
+def identify_run(files: Sequence[Path], scenario: Scenario, environment: Mapping[str, str], digest: str) -> str:
+    """The content id of any run in the sandbox that these files of its own are for, beside what all runs share."""
+    shared = [*inside_files(), HERE / "trial.py", SANDBOX, *sorted((HERE / "models").glob("*.py"))]
     asked = replace(scenario, required=True, absences=(), environment=dict(scenario.environment))
     return content_id(
         {
             "digest": digest,
-            "files": [sha256_file(path) for path in files],
+            "files": [sha256_file(path) for path in (*files, *shared)],
             "scenario": asdict(asked),
-            "environment": _environment(cell, scenario),
+            "environment": dict(environment),
         }
     )
 
@@ -90,38 +97,45 @@ def run_scenario(
     Raises Undecided for an engine that cannot hand out the GPU.
     """
     devices = [request_device(engine, gpu)] if gpu else []
-    folder, cache = work / cell.id / scenario.name, work / "cache"
-    cache.mkdir(parents=True, exist_ok=True)
-    cache.chmod(0o777)  # the container's user is another
+    folder = work / cell.id / scenario.name
     if scenario.model:
         update(f"making the model {scenario.model}")
     lay_out(image, scenario, folder)
     update(f"{len(scenario.checks)} checks in a container")
-    ended = run_trial(engine, digest, folder, scenario, _environment(cell, scenario), devices, cache)
+    ended = run_trial(engine, digest, folder, scenario, make_environment(cell, scenario), devices, open_cache(work))
     shutil.rmtree(folder)
-    evidence = Evidence(
-        scenario=scenario.name,
-        smoke_id=identify(cell, image, scenario, digest),
-        digest=digest,
-        results=ended.results,
-        seconds=ended.seconds,
-        finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        host=_describe_host(engine) | ({"gpu": gpu.name, "driver": gpu.driver} if gpu else {}),
-    )
-    write_atomic(log_file(run, scenario.name), ended.log.encode())
-    write_json(_evidence_file(run, scenario.name), {"version": VERSION} | asdict(evidence))
+    asked = identify(cell, image, scenario, digest)
+    return keep_evidence(run, scenario.name, asked, digest, ended, describe_host(engine, gpu))
+
+
+def open_cache(work: Path) -> Path:
+    """The folder in which runs under one claim keep what servers compile, for any user to write to."""
+    cache = work / "cache"
+    cache.mkdir(parents=True, exist_ok=True)
+    cache.chmod(0o777)  # the container's user is another
+    return cache
+
+
+def keep_evidence(
+    run: Path, scenario: str, asked: str, digest: str, ended: Trial, host: dict[str, str], kind: str = SMOKE
+) -> Evidence:
+    """What came of a run, with its log written into its cell's folder, under the kind of run that it was."""
+    finished = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    evidence = Evidence(scenario, asked, digest, ended.results, ended.seconds, finished, host)
+    write_atomic(log_file(run, scenario, kind), ended.log.encode())
+    write_json(_evidence_file(run, scenario, kind), {"version": VERSION} | asdict(evidence))
     return evidence
 
 
-def log_file(run: Path, scenario: str) -> Path:
+def log_file(run: Path, scenario: str, kind: str = SMOKE) -> Path:
     """Where what a scenario's container said is kept, under the folder of its cell."""
-    return run / "smoke" / f"{scenario}.log"
+    return run / kind / f"{scenario}.log"
 
 
-def read_evidence(run: Path, scenario: str, smoke_id: str, digest: str) -> Evidence | None:
+def read_evidence(run: Path, scenario: str, smoke_id: str, digest: str, kind: str = SMOKE) -> Evidence | None:
     """The evidence of an earlier run of a scenario that asked this digest the very same. Damaged evidence is none."""
     try:
-        data: dict[str, Any] = json.loads(_evidence_file(run, scenario).read_bytes())
+        data: dict[str, Any] = json.loads(_evidence_file(run, scenario, kind).read_bytes())
         known = (data.pop("version"), data["scenario"], data["smoke_id"], data["digest"])
         if known != (VERSION, scenario, smoke_id, digest):
             return None
@@ -136,24 +150,31 @@ def lay_out(image: Image, scenario: Scenario, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     shutil.copyfile(image.folder / "smoke.py", folder / "smoke.py")
-    for path in _inside():
+    for path in inside_files():
         shutil.copyfile(path, folder / path.name)
     if scenario.model:
         write_model(scenario.model, folder / "model")
         shutil.copyfile(find_reference(scenario.model), folder / "reference.json")
+    make_readable(folder)
+
+
+def make_readable(folder: Path) -> None:
+    """Let any user read a folder and all in it: the container's is another."""
     for path in (folder, *folder.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
 
 
-def _inside() -> list[Path]:
+def inside_files() -> list[Path]:
+    """What scripts that run inside a candidate share, each to lie beside them."""
     return sorted((HERE / "inside").glob("*.py"))
 
 
-def _evidence_file(run: Path, scenario: str) -> Path:
-    return run / "smoke" / f"{scenario}.json"
+def _evidence_file(run: Path, scenario: str, kind: str) -> Path:
+    return run / kind / f"{scenario}.json"
 
 
-def _environment(cell: Cell, scenario: Scenario) -> dict[str, str]:
+def make_environment(cell: Cell, scenario: Scenario) -> dict[str, str]:
+    """The variables of a scenario's container: its own, what the script is to know, and where caches lie."""
     cuda = {"HALLMARK_CUDA": cell.cuda.id} if cell.cuda else {}
     dtype = scenario.dtype or ("bfloat16" if cell.target.has_gpu else "float32")
     bound = _find_bound(scenario.model, dtype, cell.target) if scenario.model else None
@@ -186,9 +207,10 @@ def _cpu_model() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
-def _describe_host(engine: Engine) -> dict[str, str]:
+def describe_host(engine: Engine, gpu: Gpu | None) -> dict[str, str]:
+    """The machine that something ran on: processors, kernel, Docker Engine, and the GPU with its driver."""
     return {
         "cpu": f"{os.cpu_count()} × {_cpu_model()}",
         "kernel": platform.release(),
         "engine": engine.version,
-    }
+    } | ({"gpu": gpu.name, "driver": gpu.driver} if gpu else {})

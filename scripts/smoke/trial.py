@@ -24,6 +24,7 @@ GIB = 1 << 30
 MOUNTED_AT = "/hallmark"
 WRITABLE = "/tmp"  # noqa: S108  the container's own tmpfs; all that it may write to is in it
 CACHE = f"{WRITABLE}/.cache"  # on the disk, where scenarios share it
+PROTOCOL = "protocol"  # the name of what a script printed that is no result
 _SIGNALS = {134: "aborted (SIGABRT)", 135: "bus error", 137: "killed (SIGKILL)", 139: "segmentation fault"}
 
 
@@ -44,8 +45,9 @@ def run_trial(
     environment: Mapping[str, str],
     devices: Sequence[DeviceRequest] = (),
     cache: Path | None = None,
+    script: str = "smoke.py",
 ) -> Trial:
-    """Run `smoke.py` from `folder` in the image of this digest, within the scenario's bounds, with these GPUs alone.
+    """Run a script of `folder` in the image of this digest, within the scenario's bounds, with these GPUs alone.
 
     `cache` is a folder that the container may write to, besides its own memory, for what servers compile and keep.
 
@@ -54,7 +56,7 @@ def run_trial(
     """
     started = time.monotonic()
     try:
-        with open_sandbox(engine, _request(digest, folder, scenario, environment, devices, cache)) as sandbox:
+        with open_sandbox(engine, _request(digest, folder, scenario, environment, devices, cache, script)) as sandbox:
             ending = sandbox.run()
     except (DockerException, requests.RequestException) as error:
         seconds = round(time.monotonic() - started, 1)
@@ -92,7 +94,7 @@ def parse_results(text: str) -> list[Result]:
             outcome = Outcome.FAILED if outcome is Outcome.ERROR else outcome
             results.append(Result(str(entry["check"]), outcome, str(entry["detail"]), dict(entry["measured"])))
         except (ValueError, KeyError, TypeError, RecursionError):
-            results.append(Result("protocol", Outcome.FAILED, f"not a result: {line[:200]}"))
+            results.append(Result(PROTOCOL, Outcome.FAILED, f"not a result: {line[:200]}"))
     return results
 
 
@@ -107,11 +109,12 @@ def _request(
     environment: Mapping[str, str],
     devices: Sequence[DeviceRequest],
     cache: Path | None,
+    script: str,
 ) -> Request:
     kept = (Mount(cache, CACHE, writable=True),) if cache else ()
     return Request(
         image=digest,
-        command=("python3", "-B", f"{MOUNTED_AT}/smoke.py"),
+        command=("python3", "-B", f"{MOUNTED_AT}/{script}"),
         label=LABEL,
         memory=scenario.memory_gib * GIB,
         timeout_s=scenario.timeout_s,

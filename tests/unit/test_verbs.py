@@ -23,15 +23,20 @@ from scripts.assemble.steps import make_steps
 from scripts.assemble.types import BuildOptions
 from scripts.audit.library import Library
 from scripts.audit.subject import Subject
+from scripts.compare import run as compare_run
+from scripts.compare.asked import PARTS
+from scripts.compare.engines import ENGINES
+from scripts.compare.run import Asked
 from scripts.errors import ExitCode, Undecided
-from scripts.matrix import load_matrix
-from scripts.model import Verdict
+from scripts.matrix import explain_absence, load_matrix
+from scripts.model import Outcome, Result, Verdict
 from scripts.pipeline import CellReport, Job, Stage
 from scripts.plan import make_plan
-from scripts.verbs import cells, code
+from scripts.verbs import cells, code, comparing
 from scripts.workspace import Workspace
 from tests.unit.audit.made import library
 from tests.unit.builders import DATA, REPOSITORY_ROOT, edit, write, write_locked_project, write_locks
+from tests.unit.compare.made import ENDED, make_check, make_column, make_comparison
 
 CELL = "serve-cu128-5090-wheel"
 DIGEST = "sha256:" + "d" * 64
@@ -466,7 +471,119 @@ def test_clean_without_an_engine_frees_the_disk_and_keeps_the_inputs_unless_told
     assert locked.exists() is not everything
 
 
+# --- compare
+
+
+@pytest.fixture
+def engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The project's images are taken for engines."""
+    known = {"serve": ENGINES["vllm"], "train": ENGINES["sglang"]}
+    monkeypatch.setattr(comparing, "ENGINES", known)
+    monkeypatch.setattr(compare_run, "ENGINES", known)
+
+
+class Measured:
+    """Stands in for `measure`: keeps what it is asked, and finds what `undecided` says."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.subjects: Sequence[Any] = ()
+        self.asked: Asked | None = None
+        self.undecided: dict[str, str] = {}
+        monkeypatch.setattr(comparing, "open_bench", lambda project: None)
+        monkeypatch.setattr(comparing, "measure", self._measure)
+
+    def _measure(self, bench: object, subjects: Sequence[Any], asked: Asked) -> tuple[str, dict[str, str]]:
+        self.subjects, self.asked = subjects, asked
+        return "a machine", self.undecided
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch, engines: None) -> Measured:
+    return Measured(monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["4090"], "no target `4090`"),
+        (["cpu", "--only", "start,lod"], "no part lod"),
+        (["cpu", "--engine", "serve,trtllm"], "no engine trtllm"),
+        (["cpu", "--runs", "0"], "at least one run"),
+        (["5090", "--memory", "33"], "5090 has 32 GiB"),
+        (["5090", "--memory", "0"], "5090 has 32 GiB"),
+        (["cpu", "--candidate", "serve-cpu", "latest", "engine"], "not a digest"),
+        (["cpu", "--candidate", "serve-gpu", DIGEST, "engine"], "not compared here: serve-gpu"),
+    ],
+)
+def test_a_comparison_that_cannot_be_meant_is_refused(
+    arguments: list[str], said: str, project: list[str], measured: Measured, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*project, "compare", *arguments]) == 2
+    assert said in capsys.readouterr().err and measured.asked is None
+
+
+def test_what_is_asked_of_a_comparison_reaches_it(project: list[str], measured: Measured) -> None:
+    main([*project, "compare", "5090", "--only", "models,load", "--runs", "2", "--memory", "24", "--again"])
+    assert measured.asked == Asked(("load", "models"), 24, 2, again=True)
+    assert [subject.job.cell.id for subject in measured.subjects] == [CELL]
+    main([*project, "compare", "cpu"])
+    assert measured.asked == Asked(tuple(PARTS), 0)
+    assert [subject.job.cell.id for subject in measured.subjects] == ["serve-cpu", "train-cpu"]
+
+
+def test_a_carried_candidate_is_that_of_its_cell_alone(project: list[str], measured: Measured) -> None:
+    main([*project, "compare", "cpu", "--candidate", "train-cpu", DIGEST, "train.tar"])
+    options = {each.job.cell.id: (each.job.options.digest, each.job.options.source) for each in measured.subjects}
+    assert options == {"serve-cpu": ("", ""), "train-cpu": (DIGEST, "train.tar")}
+
+
+def test_an_engine_without_a_cell_is_named_with_the_reason(
+    root: Path, project: list[str], measured: Measured, capsys: pytest.CaptureFixture[str]
+) -> None:
+    excluded = '[[exclude]]\ntarget = "5090"\nimage = "train"\nreason = "no wheel"\n\n[platform]'
+    edit(root / "matrix.toml", "[platform]", excluded)
+    main([*project, "compare", "5090"])
+    said = capsys.readouterr().out
+    assert "not compared: train: no wheel" in said and "not compared: serve-cu128-5090: not built yet" in said
+    assert [subject.job.cell.id for subject in measured.subjects] == [CELL]
+    assert main([*project, "compare", "5090", "--engine", "train"]) == 2
+    assert "train: no wheel" in capsys.readouterr().err
+
+
+def test_a_report_of_nothing_measured_is_inconclusive(
+    root: Path, project: list[str], engines: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*project, "compare", "cpu", "--report-only"]) == 3
+    assert "not measured yet" in capsys.readouterr().out
+    assert "Nothing was measured yet." in (Workspace(root).comparisons / "cpu.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("results", "undecided", "code"),
+    [
+        (["passed"], False, 0),
+        (["passed", "failed"], False, 1),
+        (["failed", "unmeasured"], True, 1),
+        (["passed", "unmeasured"], False, 3),
+        (["passed"], True, 3),
+    ],
+)
+def test_how_a_comparison_ends(results: list[str], undecided: bool, code: int) -> None:
+    checks = [make_check("at-8", "serve"), make_check("at-32", "serve"), ENDED]
+    broken = [Result("at-8", Outcome.FAILED, "stalled"), *checks[1:]]
+    made = {"passed": checks, "failed": broken, "unmeasured": []}
+    comparison = make_comparison(*(make_column(f"cell-{result}", "An engine", *made[result]) for result in results))
+    assert comparing.judge(comparison, ["load"], undecided) == code
+    assert comparing.judge(comparison, ["start"], undecided) == (3 if undecided else 0), "that part was not asked for"
+
+
 # --- nox
+
+
+def test_the_matrix_says_why_an_engine_is_not_compared() -> None:
+    matrix = load_matrix(REPOSITORY_ROOT)
+    assert explain_absence(matrix, "sglang", "cpu") == "SGLang publishes no wheel of its CPU kernels"
+    assert set(ENGINES) <= set(matrix.images)
 
 
 def test_every_gpu_of_the_matrix_has_its_sessions(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,38 +1,45 @@
-"""How much of the visible GPUs' memory is in use, by NVIDIA's management library. Standard library only, as `probe`."""
+"""The memory of the one GPU that a container sees, as its driver counts it. Standard library only, as `probe`."""
 
 from __future__ import annotations
 
 import ctypes
+from dataclasses import dataclass
 
-from probe import Failed
+from probe import Failed, require
 
-
-class _Memory(ctypes.Structure):
-    """nvmlMemory_t: bytes."""
-
-    _fields_ = (("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong))
+LIBRARY = "libnvidia-ml.so.1"
+MIB, GIB = 1 << 20, 1 << 30
 
 
-def used_mib() -> float:
-    """The memory in use on all GPUs in reach, in MiB, whoever uses it. Raises Failed where it cannot be told."""
+class _Counts(ctypes.Structure):
+    """nvmlMemory_t."""
+
+    _fields_ = tuple((name, ctypes.c_ulonglong) for name in ("total", "free", "used"))
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A GPU's memory in bytes, whoever uses it."""
+
+    total: int
+    free: int
+    used: int
+
+
+def read_memory() -> Memory:
+    """The memory of GPU 0. Raises Failed where the driver's library is not there or does not say."""
     try:
-        nvml = ctypes.CDLL("libnvidia-ml.so.1")
+        library = ctypes.CDLL(LIBRARY)
     except OSError as error:
-        raise Failed(f"the memory of the GPU cannot be told: {error}") from error
-    count, memory, device = ctypes.c_uint(), _Memory(), ctypes.c_void_p()
-    total = 0
-    _require(nvml.nvmlInit_v2(), "nvmlInit")
-    try:
-        _require(nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)), "nvmlDeviceGetCount")
-        for place in range(count.value):
-            _require(nvml.nvmlDeviceGetHandleByIndex_v2(place, ctypes.byref(device)), "nvmlDeviceGetHandleByIndex")
-            _require(nvml.nvmlDeviceGetMemoryInfo(device, ctypes.byref(memory)), "nvmlDeviceGetMemoryInfo")
-            total += memory.used
-    finally:
-        nvml.nvmlShutdown()
-    return round(total / (1 << 20), 1)
-
-
-def _require(status: int, what: str) -> None:
-    if status:
-        raise Failed(f"the memory of the GPU cannot be told: {what} ends with {status}")
+        raise Failed(f"memory could not be read: the container has no {LIBRARY}: {error}") from error
+    counts, handle = _Counts(), ctypes.c_void_p()
+    calls = (
+        ("nvmlInit_v2",),
+        ("nvmlDeviceGetHandleByIndex_v2", ctypes.c_uint(0), ctypes.byref(handle)),
+        ("nvmlDeviceGetMemoryInfo", handle, ctypes.byref(counts)),
+    )
+    for name, *arguments in calls:
+        code = getattr(library, name)(*arguments)
+        require(code == 0, f"memory could not be read: {name} returned {code}")
+    library.nvmlShutdown()
+    return Memory(counts.total, counts.free, counts.used)

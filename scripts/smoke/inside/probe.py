@@ -184,7 +184,7 @@ class Server:
     def __init__(self, command: Sequence[str], port: int) -> None:
         self.command = list(command)
         self.port = port
-        self.log = Path(tempfile.gettempdir()) / "hallmark-server.log"
+        self.log = Path(tempfile.gettempdir()) / f"hallmark-server-{port}.log"
         self.process: subprocess.Popen[bytes] | None = None
         self.death = ""
 

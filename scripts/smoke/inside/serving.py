@@ -131,7 +131,7 @@ def compare_answers(answer: Answer, alone: Answer, limit: float) -> tuple[str, s
 
 def measure_memory(server: Server) -> dict[str, float]:
     """What a server holds of the machine's memory, and of the GPU's what is in use there at all, in MiB."""
-    gpu = {"gpu_memory": nvml.used_mib()} if os.environ.get("HALLMARK_COMPUTE") else {}
+    gpu = {"gpu_memory": nvml.read_memory().used / nvml.MIB} if os.environ.get("HALLMARK_COMPUTE") else {}
     return {"memory": memory_mib(server), **gpu}
 
 

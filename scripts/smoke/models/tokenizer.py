@@ -1,4 +1,7 @@
-"""The tokenizer that every model has: a token is a byte, under the byte's own value, after a leading `<s>`."""
+"""The tokenizer that every model has: a token is a byte, under the byte's own value, after a leading `<s>`.
+
+A model of a larger vocabulary has further tokens, which no text is made into, and each of which is a text of its own.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +25,12 @@ def byte_alphabet() -> list[str]:
     return [chr(byte if byte in printable else next(others)) for byte in range(256)]
 
 
-def tokenizer() -> dict[str, Any]:
-    """tokenizer.json: byte-pair encoding without a single merge."""
+def tokenizer(vocabulary: int = VOCABULARY) -> dict[str, Any]:
+    """tokenizer.json of so many tokens: byte-pair encoding without a single merge."""
     special = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
     alphabet = {character: byte for byte, character in enumerate(byte_alphabet())}
+    further = {f"t{token}": token for token in range(VOCABULARY, vocabulary)}
     start = {"SpecialToken": {"id": BOS, "type_id": 0}}
     first, second = ({"Sequence": {"id": name, "type_id": 0}} for name in "AB")
     return {
@@ -43,7 +47,7 @@ def tokenizer() -> dict[str, Any]:
         "decoder": byte_level,
         "model": {
             "type": "BPE",
-            "vocab": {**alphabet, BOS: BOS_ID, EOS: EOS_ID},
+            "vocab": {**alphabet, BOS: BOS_ID, EOS: EOS_ID, **further},
             "merges": [],
         },
     }

@@ -108,11 +108,16 @@ def write_model(name: str, folder: Path, seed: int = SEED) -> str:
     model = MODELS[name]
     weights = safetensors(model.tensors, seed)
     write_atomic(folder / "model.safetensors", weights)
-    write_json(folder / "config.json", dict(model.config))
-    write_json(folder / "generation_config.json", {"bos_token_id": BOS_ID, "eos_token_id": EOS_ID, "do_sample": False})
-    write_json(folder / "tokenizer.json", tokenizer())
-    write_json(folder / "tokenizer_config.json", tokenizer_config(model.config["max_position_embeddings"]))
+    write_configuration(model.config, folder)
     return hashlib.sha256(weights).hexdigest()
+
+
+def write_configuration(config: Mapping[str, Any], folder: Path) -> None:
+    """Write all files of a model but its weights."""
+    write_json(folder / "config.json", dict(config))
+    write_json(folder / "generation_config.json", {"bos_token_id": BOS_ID, "eos_token_id": EOS_ID, "do_sample": False})
+    write_json(folder / "tokenizer.json", tokenizer(config["vocab_size"]))
+    write_json(folder / "tokenizer_config.json", tokenizer_config(config["max_position_embeddings"]))
 
 
 def find_reference(name: str) -> Path:

@@ -10,7 +10,7 @@ from scripts.errors import Problem
 from scripts.matrix import Absence, Scenario, Scope, select_scenarios
 from scripts.matrix.read_scenarios import RESERVED, read_scenarios
 from scripts.matrix.reader import Table
-from scripts.smoke.smoke import _environment
+from scripts.smoke.smoke import make_environment
 from tests.unit.builders import CPU, RTX, make_cell
 
 SERVE: dict[str, Any] = {"name": "serve", "checks": ["health", "logprobs"], "timeout_s": 60, "memory_gib": 2}
@@ -99,5 +99,5 @@ def test_a_cell_goes_through_those_that_do_not_leave_it_out() -> None:
 
 
 def test_whatever_the_gate_gives_to_a_container_a_scenario_cannot() -> None:
-    given = _environment(make_cell(RTX), Scenario("x", ("load",), 1, 1, model="llama"))
+    given = make_environment(make_cell(RTX), Scenario("x", ("load",), 1, 1, model="llama"))
     assert given.keys() <= set(RESERVED)

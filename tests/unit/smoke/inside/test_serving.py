@@ -150,7 +150,7 @@ def test_memory_that_grows_fails(after: float, passes: bool, monkeypatch: pytest
 def test_memory_of_the_gpu_that_grows_fails(after: float, passes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = iter([4000.0, after])
     monkeypatch.setenv("HALLMARK_COMPUTE", "9.0")
-    monkeypatch.setattr(nvml, "used_mib", lambda: next(sizes))
+    monkeypatch.setattr(nvml, "read_memory", lambda: nvml.Memory(0, 0, int(next(sizes) * nvml.MIB)))
     if passes:
         assert load(Scripted())["gpu_memory_mib"] == [4000.0, after]
     else:

@@ -1,0 +1,74 @@
+"""Figures out of evidence: a number with its runs and its command, or the reason why there is none."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from scripts.model import Result
+from scripts.smoke.smoke import Evidence
+from scripts.smoke.trial import CONTAINER, PROTOCOL
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number: the median of its runs, which of more or less is better (`higher`, `lower`), and how it came about."""
+
+    name: str
+    value: float
+    unit: str
+    better: str
+    runs: tuple[float, ...]
+    command: str
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """The least and the largest of the runs."""
+        return min(self.runs), max(self.runs)
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Why there is no number; `failed` where the engine was asked for it."""
+
+    reason: str
+    failed: bool = False
+
+
+def find_figure(evidence: Evidence, check: str, name: str) -> Figure | Missing:
+    """One figure of a check. What failed gives none, nor does anything in a container that did not end well."""
+    ended = next((result for result in evidence.results if result.check == CONTAINER), None)
+    if ended is None or not ended.passed:
+        return Missing(_reason(ended, "the evidence does not say how the container ended"), failed=True)
+    if strange := next((result for result in evidence.results if result.check == PROTOCOL), None):
+        return Missing(_reason(strange, ""), failed=True)
+    result = next((result for result in evidence.results if result.check == check), None)
+    if result is None or not result.passed:
+        return Missing(_reason(result, "the check gave no result"), failed=True)
+    entries = result.measured.get("figures")
+    for entry in entries if isinstance(entries, list) else []:
+        if isinstance(entry, dict) and entry.get("name") == name:
+            return _read(entry, str(result.measured.get("command", "")))
+    return Missing(f"the check gave no figure {name}", failed=True)
+
+
+def count_runs(evidence: Evidence) -> int:
+    """How often the evidence's checks measured: the least, or 0 where one does not say."""
+    counts = [result.measured.get("runs", 0) for result in evidence.results if result.check != CONTAINER]
+    return min((int(count) for count in counts), default=0)
+
+
+def _read(entry: dict[str, Any], command: str) -> Figure | Missing:
+    runs, name = entry.get("runs"), str(entry.get("name"))
+    if not isinstance(runs, list) or not runs or not all(map(_is_number, (*runs, entry.get("value")))):
+        return Missing(f"{name} is not a number: {entry.get('value')}, of runs {runs}", failed=True)
+    return Figure(name, entry["value"], str(entry.get("unit", "")), str(entry.get("better", "")), tuple(runs), command)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+
+
+def _reason(result: Result | None, otherwise: str) -> str:
+    return result.detail or str(result.outcome) if result else otherwise

@@ -1,0 +1,109 @@
+"""A comparison as one HTML file: tables and charts, light and dark, without a request to anywhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from html import escape
+
+from scripts.compare.charts import draw_section
+from scripts.compare.figures import Figure, Missing
+from scripts.compare.gather import Comparison
+from scripts.compare.rows import Section
+from scripts.compare.words import (
+    find_lead,
+    format_number,
+    format_spread,
+    list_absent,
+    list_commands,
+    list_parts,
+    notes_of,
+    shorten,
+    title_of,
+)
+
+_STYLE = """
+:root { color-scheme: light dark; --back: #fff; --text: #1c2024; --quiet: #666d75; --line: #d9dde1; --bad: #b42318;
+  --s0: #2f6fb3; --s1: #c77414; --s2: #3a8f5c; --s3: #8457b3; }
+@media (prefers-color-scheme: dark) { :root { --back: #15181b; --text: #e6e9ec; --quiet: #9aa3ac; --line: #343a40;
+  --bad: #ff8a80; --s0: #6aa9ea; --s1: #eda54f; --s2: #6fc493; --s3: #b894e6; } }
+body { background: var(--back); color: var(--text); font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto;
+  max-width: 62rem; padding: 0 1rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
+table { border-collapse: collapse; width: 100%; } .wide { overflow-x: auto; }
+th, td { border-bottom: 1px solid var(--line); padding: .35rem .6rem; text-align: left; vertical-align: top; }
+code { font-size: .85em; overflow-wrap: anywhere; }
+.quiet, small { color: var(--quiet); } .missing { color: var(--bad); }
+svg { display: block; height: auto; margin: 1rem 0; width: 100%; font: 13px system-ui, sans-serif; }
+svg text { fill: var(--text); } svg .quiet { fill: var(--quiet); } svg .missing { fill: var(--bad); }
+.s0 { fill: var(--s0); } .s1 { fill: var(--s1); } .s2 { fill: var(--s2); } .s3 { fill: var(--s3); }
+.spread { stroke: var(--text); stroke-width: 2; }
+"""
+
+
+def render_page(comparison: Comparison) -> str:
+    """The whole report."""
+    commands = list_commands(comparison)
+    title = escape(title_of(comparison))
+    parts = [
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>",
+        *(f"<p>{_inline(note)}</p>" for note in notes_of(comparison)),
+        _table(
+            ["", *(escape(column.title) for column in comparison.columns)],
+            [
+                ["cell", *(f"<code>{escape(column.cell)}</code>" for column in comparison.columns)],
+                ["digest", *(f"<code>{escape(column.digest or '–')}</code>" for column in comparison.columns)],
+                ["the gate", *(escape(column.verdict) for column in comparison.columns)],
+            ],
+        ),
+        _list(f"{key}: {value}" for key, value in comparison.host.items()),
+    ]
+    if absent := list_absent(comparison):
+        parts += ["<p>Not compared:</p>", _list(absent)]
+    for section in comparison.sections:
+        parts += [f"<h2>{escape(section.title)}</h2>", f"<p>{escape(section.text)}</p>"]
+        parts += draw_section(comparison, section)
+        parts.append(_section_table(comparison, section, commands))
+    items = "".join(f"<li><code>{escape(command)}</code></li>" for command in commands)
+    parts += [
+        "<h2>Commands</h2>",
+        f"<p>The servers', to which the numbers in brackets refer:</p>\n<ol>{items}</ol>",
+        "<p>Measured again by:</p>",
+        _list(list_parts(comparison)),
+    ]
+    return "\n".join([*parts, "</body>\n</html>\n"])
+
+
+def _section_table(comparison: Comparison, section: Section, commands: Mapping[str, int]) -> str:
+    rows = []
+    for row in section.rows:
+        figures = [column.find(row) for column in comparison.columns]
+        lead = find_lead(figures)
+        rows.append([escape(row.title), *(_cell(each, commands, leads=each is lead) for each in figures)])
+    return _table(["", *(escape(column.title) for column in comparison.columns)], rows)
+
+
+def _cell(figure: Figure | Missing, commands: Mapping[str, int], *, leads: bool) -> str:
+    if isinstance(figure, Missing):
+        return f'<span class="missing">– ({escape(shorten(figure))})</span>'
+    value = escape(f"{format_number(figure.value)} {figure.unit}")
+    small = escape(f"({format_spread(figure)}) [{commands[figure.command]}]")
+    return f"{f'<strong>{value}</strong>' if leads else value} <small>{small}</small>"
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    head = "".join(f"<th>{cell}</th>" for cell in header)
+    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>\n" for row in rows)
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>'
+
+
+def _list(lines: Iterable[str]) -> str:
+    return f"<ul>{''.join(f'<li>{_inline(line)}</li>' for line in lines)}</ul>"
+
+
+def _inline(text: str) -> str:
+    """Markdown's code and bold, which is all that notes have."""
+    escaped = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+    return re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", escaped)

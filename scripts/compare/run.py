@@ -1,0 +1,177 @@
+"""Engines taken through the parts of a comparison: what there is evidence of already is not measured again."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.compare.asked import RUNS, find_gap, make_part
+from scripts.compare.engines import ENGINES, ServingEngine
+from scripts.compare.figures import count_runs
+from scripts.compare.models import MODELS
+from scripts.console import Update
+from scripts.console import step as announce
+from scripts.errors import HallmarkError, Undecided
+from scripts.matrix import Scenario
+from scripts.model import Outcome
+from scripts.pipeline import Bench, Job
+from scripts.pipeline.candidate import Candidate, read_candidate
+from scripts.pipeline.obtain import load
+from scripts.pipeline.receive import receive
+from scripts.smoke.gpu import Gpu, request_device
+from scripts.smoke.models.zoo import write_configuration
+from scripts.smoke.smoke import (
+    Evidence,
+    describe_host,
+    identify_run,
+    inside_files,
+    keep_evidence,
+    make_environment,
+    make_readable,
+    open_cache,
+    read_evidence,
+)
+from scripts.smoke.trial import run_trial
+from scripts.workspace import Workspace
+
+KIND = "compare"
+SCRIPT = "measure.py"
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to measure: the parts, how often each, and the GiB of a GPU's memory that the engines may hold.
+
+    `again` measures what has been measured, too.
+    """
+
+    parts: tuple[str, ...]
+    limit_gib: int
+    runs: int = RUNS
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One cell that is compared, with the engine that its image has."""
+
+    job: Job
+    limit_gib: int
+
+    @property
+    def engine(self) -> ServingEngine:
+        return ENGINES[self.job.cell.image]
+
+    def scenario(self, part: str) -> Scenario:
+        return make_part(self.job.cell, self.engine, part, self.limit_gib)
+
+    def ask_id(self, part: str, digest: str) -> str:
+        """The content id of what a part asks: another digest, script, model or bound asks anew."""
+        scenario = self.scenario(part)
+        files = [*_inside(), HERE / "models.py"]
+        return identify_run(files, scenario, make_environment(self.job.cell, scenario), digest)
+
+    def recall(self, workspace: Workspace, part: str, digest: str) -> Evidence | None:
+        """What an earlier run of a part has found of this digest, asked the very same."""
+        folder = self.job.cell_folder(workspace)
+        return read_evidence(folder, part, self.ask_id(part, digest), digest, KIND)
+
+
+def machine_of(host: dict[str, str]) -> str:
+    """The machine in a few words: its GPU and driver, or its processors."""
+    return f"{host['gpu']}, driver {host['driver']}" if "gpu" in host else host.get("cpu", "an unknown machine")
+
+
+def measure(bench: Bench, subjects: Sequence[Subject], asked: Asked) -> tuple[str, dict[str, str]]:
+    """Take every subject through the parts, part by part, so that an interruption leaves as much of each.
+
+    Returns the machine, and why subjects could not be measured, by cell. Raises Undecided where none could.
+    """
+    undecided: dict[str, str] = {}
+    machine = ""
+    with ExitStack() as stack:
+        ready = []
+        for subject in subjects:
+            try:
+                job = subject.job
+                gpu = bench.find_gpu(job.cell) if job.cell.target.has_gpu else None
+                candidate = obtain_candidate(bench, job)
+                load(bench, job.step, candidate, may_build=False)
+                ready.append(
+                    (subject, candidate, gpu, stack.enter_context(bench.workspace.claim(f"compare-{job.cell.id}")))
+                )
+                machine = machine_of(describe_host(bench.engine, gpu))
+            except HallmarkError as error:
+                undecided[subject.job.cell.id] = explain(error)
+        if subjects and not ready:
+            raise Undecided("; ".join(f"{cell}: {reason}" for cell, reason in undecided.items()), "compare")
+        for part in asked.parts:
+            for subject, candidate, gpu, work in ready:
+                try:
+                    measure_part(bench, subject, part, candidate.digest, asked, work, gpu)
+                except HallmarkError as error:
+                    undecided[subject.job.cell.id] = explain(error)
+    return machine, undecided
+
+
+def obtain_candidate(bench: Bench, job: Job) -> Candidate:
+    """The candidate that is known here, or that is brought here by its digest. Nothing is built. Raises Undecided."""
+    if job.options.digest:
+        return receive(bench, job.step, job.options.digest, job.options.source).candidate
+    known = read_candidate(bench.workspace, job.step.build_id)
+    if known is None:
+        raise Undecided("its candidate is not here", "", f"nox -s build -- {job.cell.id}")
+    return known
+
+
+def measure_part(
+    bench: Bench, subject: Subject, part: str, digest: str, asked: Asked, work: Path, gpu: Gpu | None
+) -> None:
+    """Measure one part, unless as many runs of it are known from this machine; its evidence is written as it ends."""
+    cell = subject.job.cell
+    if find_gap(cell, part):
+        return
+    host = describe_host(bench.engine, gpu)
+    known = subject.recall(bench.workspace, part, digest)
+    if known and not asked.again and machine_of(known.host) == machine_of(host) and _suffices(known, asked.runs):
+        return
+    scenario, ask_id = subject.scenario(part), subject.ask_id(part, digest)
+    folder = work / part
+    with announce(cell.id, f"compare {part}") as update:
+        lay_out(scenario, subject, folder, update)
+        environment = make_environment(cell, scenario) | {"HALLMARK_RUNS": str(asked.runs)}
+        devices = [request_device(bench.engine, gpu)] if gpu else []
+        ended = run_trial(bench.engine, digest, folder, scenario, environment, devices, open_cache(work), SCRIPT)
+    keep_evidence(subject.job.cell_folder(bench.workspace), part, ask_id, digest, ended, host, KIND)
+
+
+def lay_out(scenario: Scenario, subject: Subject, folder: Path, update: Update) -> None:
+    """Make the folder that the container sees: the scripts, and the configurations of all models."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for path in (*inside_files(), *_inside()):
+        shutil.copyfile(path, folder / path.name)
+    for model in MODELS.values():
+        write_configuration(model.config, folder / "models" / model.name)
+    make_readable(folder)
+    update(f"{len(scenario.checks)} checks in a container of {subject.engine.title}")
+
+
+def explain(error: HallmarkError) -> str:
+    """The causes of an error and what to do, in one line."""
+    return "; ".join(f"{each.cause} ({each.next_step})" if each.next_step else each.cause for each in error.problems)
+
+
+def _suffices(evidence: Evidence, runs: int) -> bool:
+    """Whether it says enough: nothing of it was left undecided, and it has as many runs as are wanted now."""
+    if any(result.outcome is Outcome.ERROR for result in evidence.results):
+        return False
+    return count_runs(evidence) >= runs
+
+
+def _inside() -> list[Path]:
+    return sorted((HERE / "inside").glob("*.py"))
