@@ -54,7 +54,7 @@ def find_figure(evidence: Evidence, check: str, name: str) -> Figure | Missing:
 
 
 def count_runs(evidence: Evidence) -> int:
-    """How often the evidence's checks measured: the least, or 0 where one does not say."""
+    """How often the evidence's checks measured: the least, or 0 where one does not say, or there is none."""
     counts = [result.measured.get("runs", 0) for result in evidence.results if result.check != CONTAINER]
     return min((int(count) for count in counts), default=0)
 

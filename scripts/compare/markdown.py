@@ -23,7 +23,7 @@ from scripts.compare.words import (
 def render_markdown(comparison: Comparison) -> str:
     """The whole report."""
     commands = list_commands(comparison)
-    lines = [f"# {title_of(comparison)}", "", *notes_of(comparison), ""]
+    lines = [f"# {title_of(comparison)}", "", *(line for note in notes_of(comparison) for line in (note, ""))]
     lines += _table(
         ["", *(column.title for column in comparison.columns)],
         [

@@ -16,7 +16,6 @@ from scripts.console import Update
 from scripts.console import step as announce
 from scripts.errors import HallmarkError, Undecided
 from scripts.matrix import Scenario
-from scripts.model import Outcome
 from scripts.pipeline import Bench, Job
 from scripts.pipeline.candidate import Candidate, read_candidate
 from scripts.pipeline.obtain import load
@@ -137,7 +136,7 @@ def measure_part(
         return
     host = describe_host(bench.engine, gpu)
     known = subject.recall(bench.workspace, part, digest)
-    if known and not asked.again and machine_of(known.host) == machine_of(host) and _suffices(known, asked.runs):
+    if known and not asked.again and machine_of(known.host) == machine_of(host) and count_runs(known) >= asked.runs:
         return
     scenario, ask_id = subject.scenario(part), subject.ask_id(part, digest)
     folder = work / part
@@ -164,13 +163,6 @@ def lay_out(scenario: Scenario, subject: Subject, folder: Path, update: Update) 
 def explain(error: HallmarkError) -> str:
     """The causes of an error and what to do, in one line."""
     return "; ".join(f"{each.cause} ({each.next_step})" if each.next_step else each.cause for each in error.problems)
-
-
-def _suffices(evidence: Evidence, runs: int) -> bool:
-    """Whether it says enough: nothing of it was left undecided, and it has as many runs as are wanted now."""
-    if any(result.outcome is Outcome.ERROR for result in evidence.results):
-        return False
-    return count_runs(evidence) >= runs
 
 
 def _inside() -> list[Path]:

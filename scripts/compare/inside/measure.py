@@ -35,12 +35,16 @@ TOKENS = 256  # prompts are drawn from the tokens that any of the models has
 
 
 class Trial:
-    """The servers of one run, and how they are asked. `servers` has those that were started, by model."""
+    """The servers of one run, and how they are asked.
+
+    `servers` has those that were started, by model, and `fault` says why there is one less, for whoever misses it.
+    """
 
     def __init__(self, spec: Mapping[str, Any], runs: int, stack: ExitStack) -> None:
         self.spec, self.runs, self.stack = spec, runs, stack
         self.servers: dict[str, Server] = {}
         self.before: Memory | None = None
+        self.fault = ""
         self.seeds = itertools.count()
 
     def make_server(self, entry: Mapping[str, Any]) -> Server:
@@ -68,8 +72,13 @@ class Trial:
 
     def first(self) -> Server:
         """The one server of a run that has one."""
-        require(bool(self.servers), "no server was started")
-        return next(iter(self.servers.values()))
+        return self.all()[0]
+
+    def all(self) -> list[Server]:
+        """Every server of the run. Raises Failed where one did not start, and says why it did not."""
+        lacking = [entry["model"] for entry in self.spec["servers"] if entry["model"] not in self.servers]
+        require(not lacking, f"not started: {', '.join(lacking)}: {self.fault}")
+        return [self.servers[entry["model"]] for entry in self.spec["servers"]]
 
     def ask(self, server: Server, length: int, count: int, prefix: Sequence[int] = ()) -> Answer:
         """Ask for tokens after a prompt that begins with `prefix`, and goes on like no other, up to a length."""
@@ -153,9 +162,13 @@ def check_serve(trial: Trial, measured: dict[str, Any]) -> None:
     commands = []
     measured["started_s"] = []
     for entry in trial.spec["servers"]:
-        server = trial.stack.enter_context(trial.make_server(entry))
-        commands.append(shlex.join(server.command))
-        measured["started_s"].append(round(trial.start(server), 2))
+        try:
+            server = trial.stack.enter_context(trial.make_server(entry))
+            commands.append(shlex.join(server.command))
+            measured["started_s"].append(round(trial.start(server), 2))
+        except Failed as failure:
+            trial.fault = str(failure).splitlines()[0]
+            raise
         trial.servers[entry["model"]] = server
     measured["command"] = "; ".join(commands)
 
@@ -176,19 +189,19 @@ def check_load(trial: Trial, measured: dict[str, Any], at_once: int) -> None:
 
 def check_memory(trial: Trial, measured: dict[str, Any]) -> None:
     """What the servers hold after the load, within what is allowed, and how many tokens fit their caches."""
-    for server in trial.servers.values():
+    servers = trial.all()
+    for server in servers:
         server.require_alive()
-    require(bool(trial.servers), "no server was started")
-    measured["command"] = "; ".join(shlex.join(server.command) for server in trial.servers.values())
+    measured["command"] = "; ".join(shlex.join(server.command) for server in servers)
     limit = trial.spec["limit_gib"]
     if trial.before:
         held = (read_memory().used - trial.before.used) / MIB
         require(held > 0, f"{held:.0f} MiB are held: the GPU's memory is not what is counted")
         require(held <= limit * GIB / MIB, f"{held / 1024:.1f} GiB are held, and {limit} GiB are allowed")
     else:
-        held = sum(memory_mib(server) for server in trial.servers.values())
-    entries = [entry for entry in trial.spec["servers"] if entry["model"] in trial.servers]
-    tokens = [find_cache_size(trial.servers[entry["model"]], entry["cache_size"]) for entry in entries]
+        held = sum(memory_mib(server) for server in servers)
+    patterns = [entry["cache_size"] for entry in trial.spec["servers"]]
+    tokens = [find_cache_size(server, pattern) for server, pattern in zip(servers, patterns)]  # noqa: B905 (the lengths are equal)
     measured["figures"] = [
         figure("held", [held], "MiB"),
         figure("cache-tokens", [sum(tokens)], "tokens", better="higher"),
@@ -228,9 +241,7 @@ def check_models(trial: Trial, measured: dict[str, Any], together: bool) -> None
     """The latency of each model with some requests in flight, the other servers idle, or under the same load."""
     at_once, requests = trial.spec["models_at_once"], trial.spec["models_requests"]
     names = [entry["model"] for entry in trial.spec["servers"]]
-    lacking = [name for name in names if name not in trial.servers]
-    require(not lacking, f"not started: {', '.join(lacking)}")
-    measured["command"] = "; ".join(shlex.join(trial.servers[name].command) for name in names)
+    measured["command"] = "; ".join(shlex.join(server.command) for server in trial.all())
     rounds: dict[str, list[tuple[list[Answer], float]]] = {name: [] for name in names}
     for _ in range(trial.runs):
         with ThreadPoolExecutor(len(names) if together else 1) as pool:

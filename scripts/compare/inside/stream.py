@@ -49,7 +49,10 @@ def connect(port: int, timeout_s: float) -> http.client.HTTPConnection:
 
 
 def ask(server: Server, prompt: Sequence[int], count: int, within_s: float) -> Answer:
-    """Have `count` tokens generated greedily after a prompt of token ids, and read them as they come.
+    """Have `count` tokens generated after a prompt of token ids, and read them as they come.
+
+    They are sampled, as by default: the likeliest of random weights can be one token for ever, and such a one as is no
+    text by itself.
 
     Raises Failed for an answer that is refused, empty, short, without text, not streamed, or not whole in time, and
     once the server has died.
@@ -59,7 +62,7 @@ def ask(server: Server, prompt: Sequence[int], count: int, within_s: float) -> A
         "model": NAME,
         "prompt": list(prompt),
         "max_tokens": count,
-        "temperature": 0,
+        "temperature": 1,
         "ignore_eos": True,
         "stream": True,
         "stream_options": {"include_usage": True},
@@ -83,8 +86,9 @@ def read_answer(response: http.client.HTTPResponse, started: float, count: int, 
     if response.status != 200:
         raise Failed(f"answered with {response.status}: {response.read(500).decode(errors='replace')}")
     times: list[float] = []
-    text, whole = "", False
+    texts: list[str] = []
     usage: dict[str, Any] = {}
+    whole = False
     for data in read_events(response):
         now = time.monotonic() - started
         if now > within_s:
@@ -95,13 +99,14 @@ def read_answer(response: http.client.HTTPResponse, started: float, count: int, 
         usage = event.get("usage") or usage
         for choice in event.get("choices") or ():
             times.append(now)
-            text += choice.get("text") or ""
+            texts.append(choice.get("text") or "")
     if not whole:  # http.client ends a stream that breaks off as one that is over
         raise ConnectionError(f"the stream ended without {DONE.decode()}, after {len(times)} parts")
     tokens = usage.get("completion_tokens")
     require(tokens == count, f"{tokens or 'no'} of {count} tokens were answered")
-    require(bool(text), f"{count} tokens were answered, and no text")
-    require(count == 1 or len(times) > 1, f"{count} tokens came in one part: the answer was not streamed")
+    told = sum(bool(text) for text in texts)  # the last part may say that it is over, and nothing else
+    require(told > 0, f"{count} tokens were answered, and no text")
+    require(told > 1, f"{count} tokens came in one part: the answer was not streamed")
     cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
     return Answer(times[0], times[-1], count, cached)
 

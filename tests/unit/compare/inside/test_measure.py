@@ -183,11 +183,20 @@ def test_a_server_that_died_leaves_no_figure(machine: Machine, stack: ExitStack)
         fails(check, trial, "ended with exit code 1", **options)
 
 
-@pytest.mark.parametrize("check", [check_memory, check_prefix])
+@pytest.mark.parametrize(
+    ("check", "options"),
+    [(check_memory, {}), (check_prefix, {}), (check_load, {"at_once": 1}), (check_models, {"together": True})],
+)
 def test_where_no_server_was_started_nothing_is_measured(
-    check: Callable[..., None], machine: Machine, stack: ExitStack
+    check: Callable[..., None], options: dict[str, Any], machine: Machine, stack: ExitStack
 ) -> None:
-    fails(check, make_trial(stack, serving=False), "no server was started")
+    def die(server: Scripted) -> None:
+        raise Failed("not healthy within 1 s; its log has:\nmuch")
+
+    machine.on_start = die
+    trial = make_trial(stack, serving=False)
+    fails(check_serve, trial, "not healthy within 1 s")
+    fails(check, trial, "not started: small: not healthy within 1 s; its log has:$", **options)
 
 
 # --- start
@@ -268,7 +277,8 @@ def test_three_models_that_do_not_fit_are_told(machine: Machine, stack: ExitStac
     machine.held_gib = 15.0
     trial = make_trial(stack, models=["a", "b", "c"], serving=False)
     fails(check_serve, trial, r"8\.0 GiB are wanted, and 1\.0 of 32\.0 GiB are free")
-    fails(check_models, trial, "not started: c", together=True)
+    for check, options in ((check_models, {"together": True}), (check_memory, {})):
+        fails(check, trial, r"not started: c: 8\.0 GiB are wanted", **options)
 
 
 def test_a_log_that_does_not_say_how_large_the_cache_is_gives_no_figure(machine: Machine, stack: ExitStack) -> None:

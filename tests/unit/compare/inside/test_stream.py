@@ -112,12 +112,12 @@ def test_an_answer_is_timed_by_its_parts_and_counted_by_the_engine(monkeypatch: 
     assert found.per_token_s == pytest.approx((found.last_s - found.first_s) / 2)
 
 
-def test_what_is_asked_is_greedy_streamed_and_of_a_fixed_length(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_asked_is_streamed_and_of_a_fixed_length(monkeypatch: pytest.MonkeyPatch) -> None:
     server = Scripted(answer_well)
     monkeypatch.setattr(stream, "connect", server.connect)
     ask(server, range(3), COUNT, 5)  # type: ignore[arg-type]
     [line] = server.lines
-    assert line.asked["prompt"] == [0, 1, 2] and line.asked["max_tokens"] == COUNT and line.asked["temperature"] == 0
+    assert line.asked["prompt"] == [0, 1, 2] and line.asked["max_tokens"] == COUNT and line.asked["temperature"] == 1
     assert line.asked["ignore_eos"] is True and line.asked["stream"] is True
     assert line.asked["stream_options"] == {"include_usage": True}
 
@@ -176,6 +176,7 @@ def answer_without_text(line: Line) -> None:
 def answer_at_once(line: Line) -> None:
     line.send(HEAD)
     line.part("abc")
+    line.part("")
     line.usage(COUNT)
     line.finish()
 
