@@ -56,7 +56,7 @@ def _draw(comparison: Comparison, title: str, unit: str, found: dict[Row, list[F
 def _legend(comparison: Comparison, better: str) -> list[str]:
     parts = []
     for number, column in enumerate(comparison.columns):
-        left = _LABEL + number * 170
+        left = _LABEL + number * 190
         parts.append(f'<rect class="s{number % SERIES}" x="{left}" y="6" width="11" height="11"/>')
         parts.append(f'<text x="{left + 16}" y="16">{escape(column.title)}</text>')
     return [*parts, f'<text class="quiet" x="10" y="16">{escape(better)} is better</text>']

@@ -114,7 +114,8 @@ def _column(
         else:
             missing[part] = "not measured yet"
     recipe = job.planned.recipe
-    title = f"{subject.engine.title} {recipe.version if recipe else ''}".strip()
+    cuda = f", CUDA {job.cell.cuda.id}" if job.cell.cuda else ""
+    title = f"{subject.engine.title} {recipe.version if recipe else ''}{cuda}"
     verdict = judge_cell(workspace, job)
     said = verdict.verdict if verdict.digest == digest else "undecided"
     return Column(job.cell.id, title, digest, said, current, missing)

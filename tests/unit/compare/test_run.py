@@ -101,6 +101,8 @@ def test_engines_are_measured_part_by_part(comparing: Comparing) -> None:
     assert shown(comparison) == [12.0, 12.0]
     assert [column.verdict for column in comparison.columns] == ["inconclusive"] * 2
     assert comparison.machine == "NVIDIA GeForce RTX 5090, driver 580.95.05"
+    titles = ["vLLM 1.2.0, CUDA 12.8", "SGLang 1.2.0, CUDA 12.8"]
+    assert [column.title for column in comparison.columns] == titles
 
 
 def test_a_container_has_the_gpu_its_script_and_nothing_else(comparing: Comparing) -> None:
