@@ -46,9 +46,7 @@ def _start(sizes: Sizes) -> Section:
 
 
 def _load(sizes: Sizes) -> list[Section]:
-    asked = (
-        f"{sizes.model}: {sizes.prompt} tokens in, {sizes.answer} out, sampled as by default; no two prompts are alike."
-    )
+    asked = f"{sizes.model}: {sizes.prompt} tokens in, {sizes.answer} out, greedy; no two prompts are alike."
     kinds = (
         ("Time to the first token", "ttft", f"{asked} The median over a run's requests."),
         ("Time to the first token, 99th percentile", "ttft-p99", asked),

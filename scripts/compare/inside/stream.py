@@ -49,10 +49,7 @@ def connect(port: int, timeout_s: float) -> http.client.HTTPConnection:
 
 
 def ask(server: Server, prompt: Sequence[int], count: int, within_s: float) -> Answer:
-    """Have `count` tokens generated after a prompt of token ids, and read them as they come.
-
-    They are sampled, as by default: the likeliest of random weights can be one token for ever, and such a one as is no
-    text by itself.
+    """Have `count` tokens generated greedily after a prompt of token ids, and read them as they come.
 
     Raises Failed for an answer that is refused, empty, short, without text, not streamed, or not whole in time, and
     once the server has died.
@@ -62,7 +59,8 @@ def ask(server: Server, prompt: Sequence[int], count: int, within_s: float) -> A
         "model": NAME,
         "prompt": list(prompt),
         "max_tokens": count,
-        "temperature": 1,
+        "temperature": 0,
+        "skip_special_tokens": False,  # so that each token is a text
         "ignore_eos": True,
         "stream": True,
         "stream_options": {"include_usage": True},

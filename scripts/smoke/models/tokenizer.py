@@ -1,6 +1,7 @@
 """The tokenizer that every model has: a token is a byte, under the byte's own value, after a leading `<s>`.
 
 A model of a larger vocabulary has further tokens, which no text is made into, and each of which is a text of its own.
+They also stand in the place of bytes from 0x80 on, none of which is a text by itself: random weights may say one alone.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ def tokenizer(vocabulary: int = VOCABULARY) -> dict[str, Any]:
     """tokenizer.json of so many tokens: byte-pair encoding without a single merge."""
     special = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
-    alphabet = {character: byte for byte, character in enumerate(byte_alphabet())}
-    further = {f"t{token}": token for token in range(VOCABULARY, vocabulary)}
+    known = 0x100 if vocabulary == VOCABULARY else 0x80
+    alphabet = {character: byte for byte, character in enumerate(byte_alphabet()[:known])}
+    further = {f"t{token}": token for token in (*range(known, 0x100), *range(VOCABULARY, vocabulary))}
     start = {"SpecialToken": {"id": BOS, "type_id": 0}}
     first, second = ({"Sequence": {"id": name, "type_id": 0}} for name in "AB")
     return {

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts.compare.models import MODELS
-from scripts.smoke.models.tokenizer import BOS_ID, EOS_ID
+from scripts.smoke.models.tokenizer import BOS_ID, EOS_ID, byte_alphabet
 from scripts.smoke.models.zoo import write_configuration
 
 
@@ -29,4 +29,7 @@ def test_a_model_has_every_file_but_its_weights(name: str, tmp_path: Path) -> No
     assert config["hidden_size"] % config["num_attention_heads"] == 0
     assert (config["bos_token_id"], config["eos_token_id"]) == (BOS_ID, EOS_ID)
     vocabulary = json.loads((tmp_path / "tokenizer.json").read_bytes())["model"]["vocab"]
-    assert sorted(vocabulary.values()) == list(range(config["vocab_size"])), "whatever is generated is a text"
+    assert sorted(vocabulary.values()) == list(range(config["vocab_size"]))
+    bytes_of = {character: byte for byte, character in enumerate(byte_alphabet())}
+    texts = {token: bytes(map(bytes_of.__getitem__, word)).decode() for word, token in vocabulary.items()}
+    assert all(texts.values()), "whatever is generated is a text by itself"

@@ -117,7 +117,8 @@ def test_what_is_asked_is_streamed_and_of_a_fixed_length(monkeypatch: pytest.Mon
     monkeypatch.setattr(stream, "connect", server.connect)
     ask(server, range(3), COUNT, 5)  # type: ignore[arg-type]
     [line] = server.lines
-    assert line.asked["prompt"] == [0, 1, 2] and line.asked["max_tokens"] == COUNT and line.asked["temperature"] == 1
+    assert line.asked["prompt"] == [0, 1, 2] and line.asked["max_tokens"] == COUNT and line.asked["temperature"] == 0
+    assert line.asked["skip_special_tokens"] is False, "each token is a text"
     assert line.asked["ignore_eos"] is True and line.asked["stream"] is True
     assert line.asked["stream_options"] == {"include_usage": True}
 
