@@ -54,8 +54,10 @@ def list_commands(comparison: Comparison) -> dict[str, int]:
 
 
 def list_parts(comparison: Comparison) -> list[str]:
-    """The commands that measure a part again."""
-    return [f"{describe_part(part)}: `nox -s compare -- {comparison.target.id} --only {part}`" for part in PARTS]
+    """The commands that measure the report's parts again."""
+    command = f"nox -s compare -- {comparison.target.id} --again --only"
+    shown = {row.part for section in comparison.sections for row in section.rows}
+    return [f"{describe_part(part)}: `{command} {part}`" for part in PARTS if part in shown]
 
 
 def format_number(value: float) -> str:

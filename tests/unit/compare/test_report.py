@@ -46,7 +46,8 @@ def test_a_number_has_its_spread_and_its_command(comparison: Comparison) -> None
     text = render_markdown(comparison)
     assert "| 8 in flight | **12.0 ms** (11.0–13.0) [1] | 20.0 ms (14.0–22.0) [2] |" in text
     assert "1. `vllm serve | x`" in text and "2. `serve-sglang`" in text
-    assert "`nox -s compare -- 5090 --only load`" in text
+    assert "`nox -s compare -- 5090 --again --only load`" in text
+    assert "--only start" not in text, "no row is of that part"
 
 
 def test_a_number_of_one_run_says_so(comparison: Comparison) -> None:
