@@ -40,7 +40,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from scripts.smoke.models.quantised import Scheme
+from scripts.smoke.models.quantised import Scheme, describe
 from scripts.smoke.models.tensors import F8_E4M3, F32, U8, Choice, Tensor, Uniform
 
 GROUP = 16
@@ -98,19 +98,4 @@ def _root_mean_square(values: tuple[float, ...]) -> float:
 def quantization_config(scheme: Scheme) -> dict[str, Any]:
     """The `quantization_config` of config.json."""
     kind = {"num_bits": 4, "type": "float", "symmetric": True, "strategy": "tensor_group", "group_size": GROUP}
-    group = {
-        "targets": ["Linear"],
-        "weights": {**kind, "dynamic": False},
-        "input_activations": {**kind, "dynamic": "local"},
-        "output_activations": None,
-        "format": "nvfp4-pack-quantized",
-    }
-    return {
-        "quant_method": "compressed-tensors",
-        "format": "nvfp4-pack-quantized",
-        "quantization_status": "compressed",
-        "config_groups": {"group_0": group},
-        "ignore": list(scheme.ignore),
-        "kv_cache_scheme": None,
-        "global_compression_ratio": None,
-    }
+    return describe(scheme, "nvfp4-pack-quantized", {**kind, "dynamic": False}, {**kind, "dynamic": "local"})

@@ -83,16 +83,21 @@ def quantization_config(scheme: Scheme) -> dict[str, Any]:
     if scheme.blocks:
         weights |= {"strategy": "block", "block_structure": [BLOCK, BLOCK]}
         activations |= {"strategy": "group", "group_size": BLOCK}
+    return describe(scheme, "float-quantized", weights, activations)
+
+
+def describe(scheme: Scheme, form: str, weights: dict[str, Any], activations: dict[str, Any]) -> dict[str, Any]:
+    """What compressed-tensors says of layers that are all stored in one format, with how each kind of number is."""
     group = {
         "targets": ["Linear"],
         "weights": weights,
         "input_activations": activations,
         "output_activations": None,
-        "format": "float-quantized",
+        "format": form,
     }
     return {
         "quant_method": "compressed-tensors",
-        "format": "float-quantized",
+        "format": form,
         "quantization_status": "compressed",
         "config_groups": {"group_0": group},
         "ignore": list(scheme.ignore),
