@@ -11,6 +11,7 @@ from scripts.assemble.types import Step
 from scripts.buildkit.builder import Builder
 from scripts.engine import Engine
 from scripts.engine.images import list_images, remove_image, tags_of
+from scripts.engine.sandbox import remove_abandoned
 from scripts.errors import Undecided
 from scripts.workspace import Workspace
 
@@ -45,6 +46,7 @@ def clean(workspace: Workspace, engine: Engine | None, builder: Builder | None, 
     if builder:
         builder.prune(everything=True)
     if engine:
+        remove_abandoned(engine)
         for digest in list_images(engine):
             if not tags_of(engine, digest):
                 remove_image(engine, digest)

@@ -9,6 +9,7 @@ from typing import Any
 from scripts.model import Result
 from scripts.smoke.smoke import Evidence
 from scripts.smoke.trial import CONTAINER, PROTOCOL
+from scripts.smoke.watch import WATCHED
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,9 @@ class Missing:
 
 def find_figure(evidence: Evidence, check: str, name: str) -> Figure | Missing:
     """One figure of a check. What failed gives none, nor does anything in a container that did not end well."""
+    watched = next((result for result in evidence.results if result.check == WATCHED), None)
+    if watched and not watched.passed:
+        return Missing(_reason(watched, ""))
     ended = next((result for result in evidence.results if result.check == CONTAINER), None)
     if ended is None or not ended.passed:
         return Missing(_reason(ended, "the evidence does not say how the container ended"), failed=True)
@@ -55,7 +59,8 @@ def find_figure(evidence: Evidence, check: str, name: str) -> Figure | Missing:
 
 def count_runs(evidence: Evidence) -> int:
     """How often the evidence's checks measured: the least, or 0 where one does not say, or there is none."""
-    counts = [result.measured.get("runs", 0) for result in evidence.results if result.check != CONTAINER]
+    ours = (CONTAINER, WATCHED)
+    counts = [result.measured.get("runs", 0) for result in evidence.results if result.check not in ours]
     return min((int(count) for count in counts), default=0)
 
 

@@ -20,7 +20,7 @@ from scripts.pipeline import Bench, Job
 from scripts.pipeline.candidate import Candidate, read_candidate
 from scripts.pipeline.obtain import load
 from scripts.pipeline.receive import receive
-from scripts.smoke.gpu import Gpu, request_device
+from scripts.smoke.gpu import Gpu, choose_targets
 from scripts.smoke.models.zoo import write_configuration
 from scripts.smoke.smoke import (
     Evidence,
@@ -33,7 +33,7 @@ from scripts.smoke.smoke import (
     open_cache,
     read_evidence,
 )
-from scripts.smoke.trial import run_trial
+from scripts.smoke.watch import run_watched
 from scripts.workspace import Workspace
 
 KIND = "compare"
@@ -93,23 +93,26 @@ def measure(bench: Bench, subjects: Sequence[Subject], asked: Asked) -> tuple[st
     undecided: dict[str, str] = {}
     machine = ""
     with ExitStack() as stack:
+        gpu: Gpu | None = None
         ready = []
         for subject in subjects:
             try:
                 job = subject.job
-                gpu = bench.find_gpu(job.cell) if job.cell.target.has_gpu else None
+                if job.cell.target.has_gpu:
+                    choose_targets(job.cell, bench.look())
+                    # One for all of them, which is held once.
+                    gpu = gpu or stack.enter_context(bench.hold_gpus(job.cell, 1))[0]
                 candidate = obtain_candidate(bench, job)
                 load(bench, job.step, candidate, may_build=False)
-                ready.append(
-                    (subject, candidate, gpu, stack.enter_context(bench.workspace.claim(f"compare-{job.cell.id}")))
-                )
+                work = stack.enter_context(bench.workspace.claim(f"compare-{job.cell.id}"))
+                ready.append((subject, candidate, work))
                 machine = machine_of(describe_host(bench.engine, gpu))
             except HallmarkError as error:
                 undecided[subject.job.cell.id] = explain(error)
         if subjects and not ready:
             raise Undecided("; ".join(f"{cell}: {reason}" for cell, reason in undecided.items()), "compare")
         for part in asked.parts:
-            for subject, candidate, gpu, work in ready:
+            for subject, candidate, work in ready:
                 try:
                     measure_part(bench, subject, part, candidate.digest, asked, work, gpu)
                 except HallmarkError as error:
@@ -143,8 +146,7 @@ def measure_part(
     with announce(cell.id, f"compare {part}") as update:
         lay_out(scenario, subject, folder, update)
         environment = make_environment(cell, scenario) | {"HALLMARK_RUNS": str(asked.runs)}
-        devices = [request_device(bench.engine, gpu)] if gpu else []
-        ended = run_trial(bench.engine, digest, folder, scenario, environment, devices, open_cache(work), SCRIPT)
+        ended = run_watched(bench.engine, digest, folder, scenario, environment, gpu, open_cache(work), SCRIPT)
     keep_evidence(subject.job.cell_folder(bench.workspace), part, ask_id, digest, ended, host, KIND)
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import docker
 import requests
@@ -32,6 +34,8 @@ class Engine:
     version: str
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     _children: set[subprocess.Popen[str]] = field(default_factory=set, repr=False, compare=False)
+    _containers: set[Any] = field(default_factory=set, repr=False, compare=False)
+    _ended: Event = field(default_factory=Event, repr=False, compare=False)
 
     @cached_property
     def client(self) -> docker.DockerClient:
@@ -89,6 +93,28 @@ class Engine:
         """End what other threads have running with `spawn`, so that they can end themselves."""
         for process in tuple(self._children):
             process.terminate()
+
+    @contextmanager
+    def tending(self, container: Any) -> Iterator[None]:
+        """Let `end_containers` end a container while the block runs. Raises Undecided once it has been called."""
+        self._containers.add(container)
+        try:
+            self._require_going()
+            yield
+        finally:
+            self._containers.discard(container)
+            self._require_going()
+
+    def end_containers(self) -> None:
+        """Remove what other threads have running in sandboxes, for good: nothing of this engine's begins any more."""
+        self._ended.set()
+        for container in tuple(self._containers):
+            with suppress(DockerException, requests.RequestException):
+                container.remove(force=True, v=True)
+
+    def _require_going(self) -> None:
+        if self._ended.is_set():
+            raise Undecided("the run was interrupted", self.host)
 
     def query(self, arguments: list[str]) -> str:
         """Run the docker CLI and return what it printed. Raises Undecided where it fails."""

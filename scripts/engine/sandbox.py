@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
@@ -24,8 +25,10 @@ from scripts.console import note
 from scripts.engine.engine import Engine
 from scripts.errors import Undecided
 
+NAME = "hallmark-"  # what the name of each container begins with
 NOBODY = "65534:65534"
 KILL_S = 60  # a killed container has ended within this
+ABANDONED_S = 3600
 TMPFS = "rw,exec,nosuid,nodev,mode=1777"  # executable: torch.compile and Triton build and load libraries there
 
 OnLine = Callable[[bytes], None]
@@ -169,9 +172,10 @@ class Sandbox:
 def open_sandbox(engine: Engine, request: Request) -> Iterator[Sandbox]:
     """Make a container, and remove it with its volumes when the block ends, however it does.
 
-    What the engine fails to do is raised as the SDK raises it. Raises Undecided where a container is left behind.
+    What the engine fails to do is raised as the SDK raises it. Raises Undecided where a container is left behind, and
+    in a thread whose container was ended from another (`Engine.end_containers`).
     """
-    name = f"hallmark-{secrets.token_hex(8)}"
+    name = f"{NAME}{secrets.token_hex(8)}"
     try:
         container = engine.client.containers.create(request.image, name=name, **_options(request))
     except BaseException:
@@ -180,7 +184,8 @@ def open_sandbox(engine: Engine, request: Request) -> Iterator[Sandbox]:
             engine.client.containers.get(name).remove(force=True, v=True)
         raise
     try:
-        yield Sandbox(container, request)
+        with engine.tending(container):
+            yield Sandbox(container, request)
     except Exception:
         _remove(container)
         raise
@@ -192,6 +197,18 @@ def open_sandbox(engine: Engine, request: Request) -> Iterator[Sandbox]:
         raise
     else:
         _remove(container)
+
+
+def remove_abandoned(engine: Engine) -> None:
+    """Remove containers of runs that were killed: they have ended, and nobody who reads them has come for an hour.
+
+    Raises Undecided where the engine fails.
+    """
+    with engine.explaining():
+        for container in engine.client.containers.list(all=True, filters={"name": f"^/?{NAME}", "status": "exited"}):
+            ended = datetime.fromisoformat(str(container.attrs["State"]["FinishedAt"])[:19]).replace(tzinfo=UTC)
+            if time.time() - ended.timestamp() > ABANDONED_S:
+                container.remove(force=True, v=True)
 
 
 def _options(request: Request) -> dict[str, Any]:

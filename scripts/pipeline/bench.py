@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,18 +25,18 @@ from scripts.model import Cell, LockedFile
 from scripts.oci.layout import Layout
 from scripts.project import Project, open_engine
 from scripts.registry.client import Registry
-from scripts.smoke.gpu import Gpu, find_target
+from scripts.smoke.gpu import Gpu, find_gpus, hold_targets
 from scripts.workspace import Workspace
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What the stages of every cell work with. `find_gpu` and `open_registry` lead out of the machine's own control."""
+    """What the stages of every cell work with. `look` (for GPUs) and `open_registry` lead out of the process."""
 
     project: Project
     engine: Engine
     workshop: Workshop
-    find_gpu: Callable[[Cell], Gpu] = find_target
+    look: Callable[[], list[Gpu]] = find_gpus
     open_registry: Callable[[], Registry] = Registry
     _fetching: Lock = field(default_factory=Lock, repr=False, compare=False)
     _compiling: Semaphore = field(init=False, repr=False, compare=False)
@@ -54,6 +55,15 @@ class Bench:
     @property
     def cache(self) -> Cache:
         return Cache(self.project.site.cache)
+
+    def hold_gpus(self, cell: Cell, most: int | None = None) -> AbstractContextManager[tuple[Gpu, ...]]:
+        """The GPUs of this machine that a cell is for, for this run alone. Raises Undecided where there is none."""
+        return hold_targets(cell, self.look, self.project.site.cache / "locks", most)
+
+    def stop(self) -> None:
+        """End what other threads have the builders and the engine do, so that they can end themselves."""
+        self.builder.stop()
+        self.engine.end_containers()
 
     def fetch(self, name: str, files: Sequence[LockedFile]) -> None:
         """Bring these inputs into the cache; cells side by side wait for one another, as they share most of them."""

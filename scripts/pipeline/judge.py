@@ -16,6 +16,7 @@ from scripts.pipeline.job import Job, Options, Stage, make_jobs
 from scripts.plan import PlannedCell
 from scripts.smoke.smoke import Evidence, identify, log_file, name_check, read_evidence
 from scripts.smoke.trial import CONTAINER
+from scripts.smoke.watch import WATCHED
 from scripts.verdict import decide
 from scripts.workspace import Workspace
 
@@ -73,11 +74,13 @@ def judge_cell(workspace: Workspace, job: Job) -> CellVerdict:
 def required_checks(job: Job) -> tuple[str, ...]:
     """The checks that a candidate must pass by name: the audit, where it is for a GPU, and those of its scenarios.
 
-    How the container ended is one of each scenario's. None where there is no scenario: an audit alone shows too little.
+    How the container ended is one of each scenario's, and how the GPU fared. None where there is no scenario: an audit
+    alone shows too little.
     """
     required = [each for each in job.scenarios if each.required]
-    audit = (AUDIT,) if required and job.cell.target.has_gpu else ()
-    return (*audit, *(name_check(each.name, check) for each in required for check in (*each.checks, CONTAINER)))
+    has_gpu = job.cell.target.has_gpu
+    audit, ours = (AUDIT,) if required and has_gpu else (), (CONTAINER, WATCHED) if has_gpu else (CONTAINER,)
+    return (*audit, *(name_check(each.name, check) for each in required for check in (*each.checks, *ours)))
 
 
 def recall_scenarios(workspace: Workspace, job: Job, digest: str) -> dict[str, Evidence]:

@@ -58,7 +58,7 @@ def run_cells(bench: Bench, jobs: Sequence[Job]) -> list[CellReport]:
         return report
 
     at_a_time = max((job.options.jobs for job in jobs), default=1)
-    return run_abreast(take, jobs, at_a_time, bench.builder.stop)
+    return run_abreast(take, jobs, at_a_time, bench.stop)
 
 
 def _prepare_compiling(bench: Bench, jobs: Sequence[Job]) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 
 from scripts.audit.evidence import identify_audit, identify_wheels, render_audit, summarise, write_audit
 from scripts.audit.files import read_wheels
@@ -15,6 +17,7 @@ from scripts.console import step as announce
 from scripts.errors import Problem, Undecided
 from scripts.matrix import Scenario
 from scripts.model import Outcome, Result, Verdict
+from scripts.pipeline.abreast import run_abreast
 from scripts.pipeline.bench import Bench
 from scripts.pipeline.candidate import Candidate
 from scripts.pipeline.job import Job
@@ -94,18 +97,18 @@ def smoke(bench: Bench, job: Job, candidate: Candidate) -> tuple[tuple[Evidence,
         if not any(result.outcome is Outcome.ERROR for result in evidence.results)
     }
     drivers = {evidence.host.get("driver") for evidence in known.values()}
-    if complete := (len(known) == len(job.scenarios) and len(drivers) <= 1):
-        gpu = None
-    elif gpu := _find_gpu(bench, job, candidate) if job.cell.target.has_gpu else None:
-        known = {name: evidence for name, evidence in known.items() if evidence.host.get("driver") == gpu.driver}
-    load(bench, job.step, candidate, may_build=not job.options.digest)
-    if complete:
-        return tuple(known.values()), True
-    with bench.workspace.claim(f"smoke-{job.cell.id}") as work:
-        for scenario in job.scenarios:
-            if scenario.name not in known:
-                known[scenario.name] = _run_scenario(bench, job, scenario, candidate, work, gpu)
-    return tuple(known[scenario.name] for scenario in job.scenarios), False
+    complete = len(known) == len(job.scenarios) and len(drivers) <= 1
+    with ExitStack() as stack:
+        gpus: tuple[Gpu, ...] = ()
+        if job.cell.target.has_gpu and not complete:
+            gpus = _hold_gpus(bench, job, candidate, stack)
+            known = {name: each for name, each in known.items() if each.host.get("driver") == gpus[0].driver}
+        load(bench, job.step, candidate, may_build=not job.options.digest)
+        if not complete:
+            work = stack.enter_context(bench.workspace.claim(f"smoke-{job.cell.id}"))
+            left = [scenario for scenario in job.scenarios if scenario.name not in known]
+            known |= _run_scenarios(bench, job, left, candidate, work, gpus)
+    return tuple(known[scenario.name] for scenario in job.scenarios), complete
 
 
 def rule(bench: Bench, job: Job) -> CellVerdict:
@@ -139,12 +142,27 @@ def publish(
         )
 
 
-def _run_scenario(
-    bench: Bench, job: Job, scenario: Scenario, candidate: Candidate, work: Path, gpu: Gpu | None
-) -> Evidence:
+def _run_scenarios(
+    bench: Bench, job: Job, scenarios: Sequence[Scenario], candidate: Candidate, work: Path, gpus: Sequence[Gpu]
+) -> dict[str, Evidence]:
+    """Their evidence by name; side by side, one on each GPU, where there are several."""
     image, folder = job.planned.image, job.cell_folder(bench.workspace)
-    with announce(job.cell.id, f"smoke {scenario.name}") as update:
-        return run_scenario(bench.engine, job.cell, image, scenario, candidate.digest, work, folder, update, gpu)
+    free: SimpleQueue[Gpu | None] = SimpleQueue()
+    for gpu in gpus or (None,):
+        free.put(gpu)
+
+    def run(scenario: Scenario) -> Evidence:
+        gpu = free.get()
+        try:
+            with announce(job.cell.id, f"smoke {scenario.name}") as update:
+                return run_scenario(
+                    bench.engine, job.cell, image, scenario, candidate.digest, work, folder, update, gpu
+                )
+        finally:
+            free.put(gpu)
+
+    ended = run_abreast(run, scenarios, len(gpus), bench.stop)
+    return {evidence.scenario: evidence for evidence in ended}
 
 
 def _judge_wheels(bench: Bench, job: Job, update: Update) -> Audit:
@@ -155,9 +173,9 @@ def _judge_wheels(bench: Bench, job: Job, update: Update) -> Audit:
     return judge(libraries, job.cell.target.compute, job.rules)
 
 
-def _find_gpu(bench: Bench, job: Job, candidate: Candidate) -> Gpu:
+def _hold_gpus(bench: Bench, job: Job, candidate: Candidate, stack: ExitStack) -> tuple[Gpu, ...]:
     try:
-        return bench.find_gpu(job.cell)
+        return stack.enter_context(bench.hold_gpus(job.cell))
     except Undecided as error:
         target = job.cell.target
         step = f"on a machine with {target.name}, at this commit, with the candidate in a registry or carried there: "

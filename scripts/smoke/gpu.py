@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import platform
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Thread
 
 import pynvml
@@ -14,17 +16,25 @@ from packaging.version import InvalidVersion, Version
 
 from scripts.engine import Engine
 from scripts.errors import Undecided
+from scripts.locks import hold
 from scripts.model import Cell
 
 TIMEOUT_S = 60.0  # a driver answers within milliseconds, or, broken, never
 _MEND = "see what `nvidia-smi` says, and mend the driver: a restart may be enough"
+
+# NVML's bits of what holds clocks down, those that say that something is wrong.
+SLOWDOWNS = {
+    pynvml.nvmlClocksEventReasonHwThermalSlowdown: "too hot",
+    pynvml.nvmlClocksEventReasonHwPowerBrakeSlowdown: "too little power",
+}
 
 
 @dataclass(frozen=True)
 class Gpu:
     """One GPU as the driver names it: its index and UUID on this machine, compute capability, and driver version.
 
-    `trouble` says why nothing that it did would count: somebody else computes on it, or its memory has errors.
+    `trouble` says why nothing that it did would count: somebody else computes on it, its memory has errors, or it is
+    slowed down by heat or for want of power.
     """
 
     index: str
@@ -80,38 +90,90 @@ def _describe(index: int, driver: str) -> Gpu:
 
 
 def _find_trouble(handle: object) -> str:
-    """Why a GPU cannot be judged on. What a model does not count (errors, without ECC) is no trouble."""
-    with suppress(pynvml.NVMLError_NotSupported):
-        kinds = (pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, pynvml.NVML_VOLATILE_ECC)
-        if errors := pynvml.nvmlDeviceGetTotalEccErrors(handle, *kinds):
-            return f"its memory has had {errors} uncorrected errors since the driver was loaded"
+    """Why a GPU cannot be judged on."""
+    if faults := find_faults(handle):
+        return faults
+    if slowed := find_slowdowns(handle):
+        return f"slowed down: {', '.join(slowed)}"
     with suppress(pynvml.NVMLError_NotSupported):
         if users := sorted(process.pid for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)):
             return f"in use by process {', '.join(map(str, users[:5]))}"
     return ""
 
 
-def find_target(cell: Cell) -> Gpu:
-    """The first GPU of the cell's model that is free and sound, with a driver that is new enough.
+def find_faults(handle: object) -> str:
+    """What is wrong with a GPU's memory. What a model does not count (errors, without ECC) is no fault."""
+    with suppress(pynvml.NVMLError_NotSupported):
+        kinds = (pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, pynvml.NVML_VOLATILE_ECC)
+        if errors := pynvml.nvmlDeviceGetTotalEccErrors(handle, *kinds):
+            return f"its memory has had {errors} uncorrected errors since the driver was loaded"
+    return ""
 
-    Raises Undecided that says what is there.
-    """
-    found = find_gpus()
-    if not found:
+
+def find_slowdowns(handle: object) -> tuple[str, ...]:
+    """Why the hardware holds a GPU's clocks down just now, other than for want of work or by its ordinary limit."""
+    with suppress(pynvml.NVMLError_NotSupported):
+        reasons = pynvml.nvmlDeviceGetCurrentClocksEventReasons(handle)
+        return tuple(words for bit, words in SLOWDOWNS.items() if reasons & bit)
+    return ()
+
+
+def choose_targets(cell: Cell, shown: Sequence[Gpu]) -> tuple[Gpu, ...]:
+    """Those of the GPUs that are the cell's model, with a driver that is new enough. Raises Undecided for none."""
+    if not shown:
         raise Undecided("this machine has no NVIDIA GPU", cell.id)
-    fitting = [gpu for gpu in found if gpu.name == cell.target.name and gpu.compute == cell.target.compute]
+    fitting = tuple(gpu for gpu in shown if gpu.name == cell.target.name and gpu.compute == cell.target.compute)
     if not fitting:
-        there = ", ".join(sorted({f"{gpu.name} ({gpu.compute})" for gpu in found}))
+        there = ", ".join(sorted({f"{gpu.name} ({gpu.compute})" for gpu in shown}))
         raise Undecided(f"this machine has {there}, not {cell.target.name} ({cell.target.compute})", cell.id)
     floor = driver_floor(cell)
     if _version(fitting[0].driver) < _version(floor):
         raise Undecided(
             f"the driver is {fitting[0].driver}, and {floor} or newer is needed", cell.id, "install a newer driver"
         )
-    if free := [gpu for gpu in fitting if not gpu.trouble]:
-        return free[0]
-    troubles = "; ".join(f"{gpu.name} {gpu.index}: {gpu.trouble}" for gpu in fitting)
-    raise Undecided(f"no GPU can be judged on at {platform.node()}: {troubles}", cell.id, "free or mend it")
+    return fitting
+
+
+@contextmanager
+def hold_targets(
+    cell: Cell, look: Callable[[], list[Gpu]], locks: Path, most: int | None = None
+) -> Iterator[tuple[Gpu, ...]]:
+    """Hold the GPUs that a cell is for, that nobody else uses and that are sound, or so many of them, for the block.
+
+    Other runs of this project are waited for where they hold all of them; another program's use is not. `locks` is a
+    folder that all of a user's runs on this machine share. Raises Undecided where there is none to be had.
+    """
+    fitting = choose_targets(cell, look())
+    with ExitStack() as stack:
+        # Those in trouble last: they may be in use by whoever holds them, and of those that are not, some may do.
+        likely = sorted(fitting, key=lambda gpu: bool(gpu.trouble))
+        held: set[str] = set()
+        for gpu in likely:
+            if (most is None or len(held) < most) and _try_to_hold(gpu, locks, stack):
+                held.add(gpu.uuid)
+        if not held:
+            stack.enter_context(_hold(fitting[0], locks))
+            held = {fitting[0].uuid}
+        # Asked anew: what another run had on it when it was first asked is gone.
+        now = [gpu for gpu in look() if gpu.uuid in held]
+        free = tuple(gpu for gpu in now if not gpu.trouble)
+        if not free:
+            troubles = "; ".join(f"{gpu.name} {gpu.index}: {gpu.trouble}" for gpu in now) or "they are gone"
+            raise Undecided(f"no GPU can be judged on at {platform.node()}: {troubles}", cell.id, "free or mend it")
+        yield free
+
+
+def _try_to_hold(gpu: Gpu, locks: Path, stack: ExitStack) -> bool:
+    try:
+        stack.enter_context(_hold(gpu, locks, patience_s=0))
+    except Undecided:
+        return False
+    return True
+
+
+def _hold(gpu: Gpu, locks: Path, patience_s: float = math.inf) -> AbstractContextManager[None]:
+    holder = f"another run's test on {gpu.name} {gpu.index}"
+    return hold(locks / f"{gpu.uuid}.lock", holder, patience_s=patience_s)
 
 
 def driver_floor(cell: Cell) -> str:

@@ -19,9 +19,10 @@ from scripts.engine import Engine, sandbox
 from scripts.files import content_id, sha256_file, write_atomic, write_json
 from scripts.matrix import Image, Scenario
 from scripts.model import Cell, Outcome, Result, Target
-from scripts.smoke.gpu import Gpu, request_device
+from scripts.smoke.gpu import Gpu
 from scripts.smoke.models.zoo import MODELS, Bound, find_reference, write_model
-from scripts.smoke.trial import CACHE, WRITABLE, Trial, run_trial
+from scripts.smoke.trial import CACHE, WRITABLE, Trial
+from scripts.smoke.watch import run_watched
 
 VERSION = 2
 SMOKE = "smoke"
@@ -96,13 +97,12 @@ def run_scenario(
     What servers compile and keep stays in `work` for the scenarios after it. Never raises for what the image does.
     Raises Undecided for an engine that cannot hand out the GPU.
     """
-    devices = [request_device(engine, gpu)] if gpu else []
     folder = work / cell.id / scenario.name
     if scenario.model:
         update(f"making the model {scenario.model}")
     lay_out(image, scenario, folder)
     update(f"{len(scenario.checks)} checks in a container")
-    ended = run_trial(engine, digest, folder, scenario, make_environment(cell, scenario), devices, open_cache(work))
+    ended = run_watched(engine, digest, folder, scenario, make_environment(cell, scenario), gpu, open_cache(work))
     shutil.rmtree(folder)
     asked = identify(cell, image, scenario, digest)
     return keep_evidence(run, scenario.name, asked, digest, ended, describe_host(engine, gpu))

@@ -14,7 +14,7 @@ from scripts.engine import probe_host
 from scripts.engine.images import list_images
 from scripts.matrix import Scenario, load_matrix
 from scripts.model import Cell
-from scripts.smoke.gpu import find_gpus, find_target, request_device
+from scripts.smoke.gpu import choose_targets, find_gpus, request_device
 from scripts.smoke.trial import run_trial
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +33,7 @@ def main() -> int:
     print("GPUs:", *find_gpus(), sep="\n  ")
     target = matrix.targets[options.target]
     cell = Cell("pytorch", target, matrix.cuda["13.0"], "wheel")
-    gpu = find_target(cell)
+    gpu = choose_targets(cell, find_gpus())[0]
     print(f"engine {engine.version} with {len(list_images(engine))} images; {request_device(engine, gpu)}")
     scenario = Scenario("device", ("device",), timeout_s=120, memory_gib=4)
     shown = run_trial(engine, options.image, PROBE, scenario, {}, [request_device(engine, gpu)])

@@ -21,10 +21,11 @@ from scripts.engine import Engine
 from scripts.model import Result
 from scripts.pipeline.candidate import read_candidate
 from scripts.pipeline.job import Job, Options, Stage, make_jobs
+from scripts.pipeline.judge import recall_scenarios
 from scripts.plan import Selection, make_plan
 from scripts.project import Project, open_engine
 from scripts.smoke import smoke as smoke_module
-from scripts.smoke.gpu import Gpu, find_target
+from scripts.smoke.gpu import Gpu, find_gpus, hold_targets
 from scripts.smoke.models.zoo import write_model
 from scripts.smoke.smoke import Evidence, run_scenario
 from tests.gpu.planting import double_scale, flip_sign, readdress
@@ -70,6 +71,7 @@ FAULTS = (
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cell")
+    parser.add_argument("--gpu", help="the index of the one to use (default: the first that is free)")
     parser.add_argument("--only", help="the faults whose names contain this")
     options = parser.parse_args()
     project = Project.open(ROOT)
@@ -79,11 +81,22 @@ def main() -> int:
     candidate = read_candidate(project.workspace, job.step.build_id)
     if candidate is None:
         raise SystemExit(f"{options.cell} is not here: `nox -s verify-…` first")
-    gpu = find_target(job.cell)
     faults = [fault for fault in FAULTS if job.cell.image in fault.images and (options.only or "") in fault.name]
     rows = []
-    with tempfile.TemporaryDirectory(prefix="hallmark-faults-") as name:  # one, for what servers compile and keep
+
+    def look() -> list[Gpu]:
+        return [gpu for gpu in find_gpus() if options.gpu in (None, gpu.index)]
+
+    with (
+        hold_targets(job.cell, look, project.site.cache / "locks", 1) as [gpu],
+        tempfile.TemporaryDirectory(prefix="hallmark-faults-") as name,  # one, for what servers compile and keep
+    ):
+        known = recall_scenarios(project.workspace, job, candidate.digest)
         for fault in faults:
+            if (without := known.get(fault.scenario)) is None or not without.passed:
+                rows.append((fault, False, f"`{fault.scenario}` has not passed without it"))
+                print(f"{fault.name}: not tried, {rows[-1][2]}", flush=True)
+                continue
             evidence = try_fault(engine, job, candidate.digest, gpu, fault, Path(name))
             failed = [result.check for result in evidence.results if not result.passed]
             found = fault.check in failed

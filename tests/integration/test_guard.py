@@ -57,6 +57,21 @@ def run(engine: Engine, digest: str, mounts: tuple[Mount, ...], command: str, dr
         return sandbox.run()
 
 
+USER = "int cuDriverGetVersion(int *); int ask(void) { int version = 0; cuDriverGetVersion(&version); return version; }"
+LINK = f"""printf %s '{USER}' | gcc -shared -fPIC -o /tmp/user.so -x c - -lcuda
+exec python3 -c 'import ctypes; print(ctypes.CDLL("/tmp/user.so", 2).ask())'"""
+
+
+def test_what_is_linked_at_run_time_brings_the_driver_in(engine: Engine, image: str, mounts: tuple[Mount, ...]) -> None:
+    # As FlashInfer does: with nothing but -lcuda, and loaded (2: all names are looked up) where nothing else has it.
+    script = COMPILE.format(options="-DMAJOR=12 -DCRASH=").removesuffix("LD_LIBRARY_PATH=/tmp exec ")
+    script = f"{script}export LD_LIBRARY_PATH=/tmp && {LINK}"
+    request = Request(image, ("/bin/sh", "-ec", script), LABEL, 256 << 20, 60, mounts, tmpfs={"/tmp": 1 << 24})
+    with open_sandbox(engine, request) as sandbox:
+        ended = sandbox.run()
+    assert (ended.exit_code, ended.stdout) == (0, b"12080\n"), ended.stderr
+
+
 def test_without_a_driver_it_says_so_and_goes_on(engine: Engine, image: str, mounts: tuple[Mount, ...]) -> None:
     ended = run(engine, image, mounts, "sh -c 'echo $$; exit 5'")
     assert (ended.exit_code, ended.stdout) == (5, b"1\n"), (

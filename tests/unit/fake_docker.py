@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -130,6 +131,12 @@ class FakeContainers:
             raise NotFound(f"no such container: {name}")
         return self.docker.made[name]
 
+    def list(self, *, all: bool, filters: dict[str, str]) -> list[FakeContainer]:  # noqa: A002
+        self.docker.check()
+        assert all, "those that have ended, too"
+        pattern, status = re.compile(filters["name"]), filters["status"]
+        return [each for each in self.docker.made.values() if pattern.match(f"/{each.name}") and each.status == status]
+
 
 class FakeContainer:
     """One container. A test sets how it ends: its exit code, its output, and what any of the calls raises."""
@@ -137,6 +144,7 @@ class FakeContainer:
     def __init__(self, docker: FakeDocker, name: str) -> None:
         self.docker, self.name = docker, name
         self.code = 0
+        self.finished = ""
         self.oom_killed = False
         self.stdout, self.stderr = b"", b""
         self.status = "created"
@@ -149,7 +157,7 @@ class FakeContainer:
 
     @property
     def attrs(self) -> dict[str, Any]:
-        return {"State": {"ExitCode": self.code, "OOMKilled": self.oom_killed}}
+        return {"State": {"ExitCode": self.code, "OOMKilled": self.oom_killed, "FinishedAt": self.finished}}
 
     def start(self) -> None:
         self.docker.check()

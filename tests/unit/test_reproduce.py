@@ -20,7 +20,7 @@ def lab(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "elsewhere"))
     (tmp_path / "checkout").mkdir()
-    return Lab(tmp_path / "checkout", capsys)
+    return Lab(tmp_path / "checkout", capsys, monkeypatch)
 
 
 def again(lab: Lab, *cells: str) -> list[Reproduction]:

@@ -95,6 +95,17 @@ def test_cleaning_keeps_what_a_tag_needs(workspace: Workspace, tmp_path: Path) -
     assert names(cache) == {"sha256"}, "what was downloaded is not downloaded again"
 
 
+def test_an_image_is_cleaned_though_a_run_that_was_killed_left_a_container_of_it(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    docker = FakeDocker()
+    docker.tags = {digest(OLD): set()}
+    container = docker.create(digest(OLD), name="hallmark-1")
+    container.status, container.finished = "exited", "2024-01-01T00:00:00Z"
+    clean(workspace, docker.engine(), None, tmp_path / "cache", inputs=False)
+    assert container.removed and not docker.tags
+
+
 def test_what_another_run_holds_is_not_cleaned(workspace: Workspace) -> None:
     with workspace.claim(OTHER) as work:
         write(work / "half", "x")

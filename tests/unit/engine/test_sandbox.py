@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.types import DeviceRequest
 
 from scripts.engine import sandbox as module
-from scripts.engine.sandbox import Ending, Mount, Request, open_sandbox
+from scripts.engine.sandbox import Ending, Mount, Request, open_sandbox, remove_abandoned
 from scripts.errors import Undecided
 from tests.unit.fake_docker import FakeContainer, FakeDocker, raise_
 
@@ -328,3 +329,76 @@ def test_an_interruption_stays_one_and_says_what_is_left_behind(monkeypatch: pyt
     with pytest.raises(KeyboardInterrupt), open_sandbox(docker.engine(), REQUEST) as sandbox:
         sandbox.run()
     assert len(said) == 1 and "a container is left behind" in said[0]
+
+
+# --- ended from another thread
+
+
+def test_what_another_thread_has_running_is_ended_and_does_not_count_as_having_ended() -> None:
+    docker = FakeDocker()
+    engine = docker.engine()
+    with pytest.raises(Undecided, match="interrupted"), open_sandbox(engine, REQUEST) as sandbox:
+        [container] = docker.made.values()
+        container.on_wait = engine.end_containers
+        sandbox.run()
+    assert container.removed
+
+
+@pytest.mark.parametrize("error", [NotFound("it is gone"), requests.ConnectionError("aborted")])
+def test_whatever_the_engine_says_of_one_that_was_ended_it_was_interrupted(error: Exception) -> None:
+    docker = FakeDocker()
+    engine = docker.engine()
+    with pytest.raises(Undecided, match="interrupted"), open_sandbox(engine, REQUEST):
+        engine.end_containers()
+        raise error
+
+
+def test_nothing_begins_after_the_end() -> None:
+    docker = FakeDocker()
+    engine = docker.engine()
+    engine.end_containers()
+    with pytest.raises(Undecided, match="interrupted"), open_sandbox(engine, REQUEST):
+        raise AssertionError("it began")
+    assert all(container.removed for container in docker.made.values())
+
+
+def test_one_that_ended_before_is_not_touched() -> None:
+    docker = FakeDocker()
+    engine = docker.engine()
+    with open_sandbox(engine, REQUEST) as sandbox:
+        sandbox.run()
+    [container] = docker.made.values()
+    container.on_remove = lambda: raise_(AssertionError("it was removed twice"))
+    engine.end_containers()
+
+
+def test_an_engine_that_has_gone_does_not_keep_the_run_from_ending() -> None:
+    docker = FakeDocker()
+    engine = docker.engine()
+    with pytest.raises(Undecided), open_sandbox(engine, REQUEST):
+        docker.alive = False
+        engine.end_containers()
+
+
+# --- left by a run that was killed
+
+
+def test_what_ended_long_ago_and_was_never_come_for_is_removed() -> None:
+    docker = FakeDocker()
+    engine = docker.engine()
+    now = datetime.now(UTC)
+    ages = {"hallmark-1": 2, "hallmark-2": 0.5, "hallmark-3": 24, "somebodys": 24}
+    for name, hours in ages.items():
+        container = docker.create(DIGEST, name=name)
+        container.status = "running" if name == "hallmark-3" else "exited"
+        container.finished = (now - timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%S.123456789Z")
+    remove_abandoned(engine)
+    assert [name for name, container in docker.made.items() if container.removed] == ["hallmark-1"]
+
+
+def test_an_engine_that_fails_to_say_what_is_left_is_undecided() -> None:
+    docker = FakeDocker()
+    engine = docker.engine()
+    docker.alive = False
+    with pytest.raises(Undecided, match="the engine failed"):
+        remove_abandoned(engine)

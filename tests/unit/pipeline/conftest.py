@@ -8,5 +8,5 @@ from tests.unit.pipeline.lab import Lab
 
 
 @pytest.fixture
-def lab(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Lab:
-    return Lab(tmp_path, capsys)
+def lab(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Lab:
+    return Lab(tmp_path, capsys, monkeypatch)

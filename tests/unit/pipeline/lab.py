@@ -29,20 +29,21 @@ from scripts.assemble.tree import Entry
 from scripts.assemble.types import Step
 from scripts.buildkit.build import make_output
 from scripts.engine.images import BUILD_ID_LABEL
-from scripts.errors import Undecided
 from scripts.fetch import Cache
 from scripts.files import canonical_json, content_id, link_or_copy
 from scripts.lock import Lock, all_slots
 from scripts.lock.lockfile import write_lock
 from scripts.matrix import load_matrix
-from scripts.model import Cell, LockedFile
+from scripts.model import LockedFile
 from scripts.oci.descriptor import LAYER_TAR, OCI_CONFIG, Descriptor, describe
 from scripts.oci.layout import Layout, create_layout
 from scripts.pipeline import Bench, CellReport, CellVerdict, Job, Options, Stage, make_jobs, read_verdicts, run_cells
 from scripts.plan import Selection, make_plan
 from scripts.project import Project
 from scripts.site import Site
+from scripts.smoke import watch
 from scripts.smoke.gpu import Gpu
+from scripts.smoke.watch import Sighting
 from scripts.workspace import Workspace
 from tests.unit.assemble import record_of
 from tests.unit.audit.made import entry
@@ -235,6 +236,16 @@ class LabWorkshop(Workshop):
         return compose(layout, [TopLayer("altered", packed, blob)], work / "other", "2024-01-01T00:00:00Z")
 
 
+class Unwatched:
+    """Stands in for the watch on a GPU that there is not: it was well."""
+
+    def __init__(self, gpu: Gpu) -> None:
+        self.gpu = gpu
+
+    def end(self) -> Sighting:
+        return Sighting({}, celsius=40)
+
+
 class Lab:
     """The project of `builders`, buildable for CUDA 12.8 too, and a bench for it.
 
@@ -243,7 +254,8 @@ class Lab:
 
     GPUS: ClassVar[dict[str, Gpu]] = {"5090": RTX_5090, "pro6000": PRO_6000}
 
-    def __init__(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, root: Path, capsys: pytest.CaptureFixture[str], patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(watch, "Watch", Unwatched)
         self.root = root
         self._capsys = capsys
         self.site = Site("auto", "", (), (), root / "cache")
@@ -299,7 +311,7 @@ class Lab:
 
     @property
     def bench(self) -> Bench:
-        return Bench(self.project, self.engine, self.workshop, self._find_gpu, self.registry.client)
+        return Bench(self.project, self.engine, self.workshop, lambda: [*self.gpus.values()], self.registry.client)
 
     @property
     def ran(self) -> list[str]:
@@ -359,11 +371,6 @@ class Lab:
     def labels(self, cell: str) -> dict[str, str]:
         """The label by which an image says what it was built from."""
         return {BUILD_ID_LABEL: self.step(cell).build_id}
-
-    def _find_gpu(self, cell: Cell) -> Gpu:
-        if cell.target.id not in self.gpus:
-            raise Undecided("this machine has no NVIDIA GPU", cell.id)
-        return self.gpus[cell.target.id]
 
     def _compiler(self) -> Compiler:
         def compile_all(sources: Path, results: Path, prefix: str, done: Callable[[str], None]) -> None:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from threading import Barrier, Event
+from typing import Any
 
 import pytest
 
 from scripts.errors import ExitCode
 from scripts.model import Verdict
+from scripts.smoke import watch
+from scripts.smoke.watch import Sighting
 from tests.unit.builders import edit, write
 from tests.unit.fake_docker import FakeContainer
-from tests.unit.pipeline.lab import Lab, crashing, passing
+from tests.unit.pipeline.lab import RTX_5090, Lab, crashing, passing
 
 CPU, GPU = "serve-cpu", "serve-cu128-5090-wheel"
 IMAGE_TOML = "images/serve/image.toml"
+WAIT_S = 30
 MORE = """
 [[scenario]]
 name = "eager"
@@ -120,6 +126,91 @@ def test_evidence_under_two_drivers_is_no_verdict_and_is_made_again_under_one(se
     several.run(GPU)
     assert [line for line in several.ran if "smoke" in line] == [f"{GPU} smoke default"]
     assert several.verdict(GPU).verdict is Verdict.ACCEPTED
+
+
+# --- several GPUs
+
+
+@pytest.fixture
+def two_gpus(several: Lab) -> Lab:
+    """Three scenarios for the GPU, and a machine that has two of them."""
+    edit(several.root / IMAGE_TOML, 'cuda = "12.8"', 'cuda = "cpu"')
+    several.gpus = {**several.GPUS, "second": replace(RTX_5090, index="7", uuid="GPU-7")}
+    return several
+
+
+def test_scenarios_are_run_side_by_side_one_on_each_gpu(two_gpus: Lab) -> None:
+    meeting = Barrier(2)
+    given: list[str] = []
+
+    def meet(container: FakeContainer) -> None:
+        passing(container)
+        container.on_start = lambda: meeting.wait(WAIT_S)
+
+    for name in ("default", "eager"):
+        only(name, two_gpus, GPU, meet)
+    create = two_gpus.docker.create
+
+    def note(image: str, *, name: str, **options: Any) -> FakeContainer:
+        given.extend(device.device_ids[0] for device in options["device_requests"])
+        return create(image, name=name, **options)
+
+    two_gpus.docker.create = note  # type: ignore[method-assign]
+    row = two_gpus.run(GPU)[GPU]
+    assert (row.smoke, row.verdict) == ("8 of 8 passed", Verdict.ACCEPTED)
+    assert sorted(given[:2]) == ["GPU-1", "GPU-7"] and len(given) == 3
+    known = two_gpus.verdict(GPU).scenarios
+    assert list(known) == ["default", "eager", "wild"]
+
+
+def test_a_gpu_in_trouble_is_left_out(two_gpus: Lab) -> None:
+    two_gpus.gpus = two_gpus.gpus | {"5090": replace(RTX_5090, trouble="in use by process 12")}
+    two_gpus.run(GPU)
+    assert two_gpus.docker.devices[GPU] == [["GPU-7"]]
+
+
+def test_an_interruption_ends_what_runs_on_the_other_gpu(two_gpus: Lab) -> None:
+    running, removed = Event(), Event()
+
+    def hang(container: FakeContainer) -> None:
+        def wait() -> None:
+            running.set()
+            assert removed.wait(WAIT_S)
+
+        passing(container)
+        container.on_wait, container.on_remove = wait, removed.set
+
+    def interrupt(container: FakeContainer) -> None:
+        assert running.wait(WAIT_S)
+        raise KeyboardInterrupt
+
+    only("default", two_gpus, GPU, interrupt)  # the first of them is what the thread that is interrupted waits for
+    only("eager", two_gpus, GPU, hang)
+    with pytest.raises(KeyboardInterrupt):
+        two_gpus.run(GPU)
+    assert removed.is_set() and two_gpus.builder.stopped == 1
+    assert not list(two_gpus.folder(GPU).glob(f"{GPU}/smoke/*")), "nothing that was ended is evidence"
+
+
+def test_a_gpu_that_fails_is_not_held_against_the_image(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    only("default", lab, GPU)  # it crashes
+    fine = watch.Watch.end
+    monkeypatch.setattr(watch.Watch, "end", lambda _: Sighting({79: 1}))
+    row = lab.run(GPU)[GPU]
+    assert (row.verdict, row.exit_code, row.tag) == (Verdict.INCONCLUSIVE, ExitCode.INCONCLUSIVE, "")
+    assert "Xid 79" in row.problems[0].cause and "container" in row.problems[0].cause
+    monkeypatch.setattr(watch.Watch, "end", fine)
+    only("default", lab, GPU, passing)
+    assert lab.run(GPU)[GPU].verdict is Verdict.ACCEPTED, "it is asked again"
+
+
+def test_evidence_without_a_watch_on_the_gpu_is_no_stamp(lab: Lab) -> None:
+    lab.run(GPU)
+    path = lab.folder(GPU) / GPU / "smoke/default.json"
+    evidence = json.loads(path.read_text())
+    evidence["results"] = [result for result in evidence["results"] if result["check"] != watch.WATCHED]
+    path.write_text(json.dumps(evidence))
+    assert lab.verdict(GPU).reasons == ("default/gpu: no result",)
 
 
 def test_a_cell_that_no_scenario_is_for_is_never_accepted(lab: Lab) -> None:

@@ -166,7 +166,7 @@ def test_each_gpu_has_a_tag_and_an_attestation_of_its_own(lab: Lab) -> None:
     for found in statements:
         assert found["predicate"]["passedTests"] == [
             "audit",
-            *(f"default/{check}" for check in ("load", "serve", "container")),
+            *(f"default/{check}" for check in ("load", "serve", "container", "gpu")),
         ]
     for variant in ("cu128-5090-wheel", "cu128-pro6000-wheel"):
         assert lab.registry.tag(f"1.2.0-{variant}") == lab.registry.tag(lab.layout(GPU).digest)
@@ -179,7 +179,7 @@ def test_remembered_evidence_is_complete_too(lab: Lab) -> None:
     [found] = [json.loads(blob) for blob in lab.registry.blobs.values() if b"in-toto" in blob]
     assert found["predicate"]["passedTests"] == [
         "audit",
-        *(f"default/{check}" for check in ("load", "serve", "container")),
+        *(f"default/{check}" for check in ("load", "serve", "container", "gpu")),
     ]
 
 

@@ -6,8 +6,7 @@ import dataclasses
 import platform
 import threading
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 import pynvml
 import pytest
@@ -16,10 +15,11 @@ import requests
 from scripts.errors import ExitCode, Undecided
 from scripts.model import Cell, CudaLine
 from scripts.smoke import gpu as module
-from scripts.smoke.gpu import Gpu, driver_floor, find_gpus, find_target, request_device
+from scripts.smoke.gpu import Gpu, choose_targets, driver_floor, find_gpus, hold_targets, request_device
 from scripts.smoke.trial import run_trial
 from tests.unit.builders import CPU, RTX, SCENARIO, make_cell
 from tests.unit.fake_docker import FakeDocker, raise_
+from tests.unit.smoke.fake_nvml import FakeDriver
 
 UUID = "GPU-8f3c"
 GPU = Gpu("0", UUID, "RTX 5090", "12.0", "580.95.05")
@@ -28,67 +28,19 @@ CELL = make_cell(RTX, "source")
 RUNTIME: dict[str, Any] = {"Runtimes": {"runc": {}, "nvidia": {}}}
 
 
-class FakeDriver:
-    """NVIDIA's library as pynvml shows it: with these GPUs, or with an error in one of the calls."""
-
-    NVMLError = pynvml.NVMLError
-    NVMLError_LibraryNotFound = pynvml.NVMLError_LibraryNotFound
-    NVMLError_NotSupported = pynvml.NVMLError_NotSupported
-    NVML_MEMORY_ERROR_TYPE_UNCORRECTED = pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED
-    NVML_VOLATILE_ECC = pynvml.NVML_VOLATILE_ECC
-    errors = 0
-    users: ClassVar[dict[str, list[int]]] = {}
-
-    def __init__(self, *gpus: Gpu, fails_in: str = "", error: Exception | None = None) -> None:
-        self.gpus, self.fails_in, self.error = gpus, fails_in, error
-        self.calls: list[str] = []
-
-    def _call(self, name: str) -> None:
-        self.calls.append(name)
-        if name == self.fails_in and self.error:
-            raise self.error
-
-    def nvmlInit(self) -> None:  # noqa: N802
-        self._call("nvmlInit")
-
-    def nvmlShutdown(self) -> None:  # noqa: N802
-        self._call("nvmlShutdown")
-
-    def nvmlSystemGetDriverVersion(self) -> str:  # noqa: N802
-        self._call("nvmlSystemGetDriverVersion")
-        return self.gpus[0].driver if self.gpus else "580.95.05"
-
-    def nvmlDeviceGetCount(self) -> int:  # noqa: N802
-        self._call("nvmlDeviceGetCount")
-        return len(self.gpus)
-
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> Gpu:  # noqa: N802
-        self._call("nvmlDeviceGetHandleByIndex")
-        return self.gpus[index]
-
-    def nvmlDeviceGetUUID(self, handle: Gpu) -> str:  # noqa: N802
-        self._call("nvmlDeviceGetUUID")
-        return handle.uuid
-
-    def nvmlDeviceGetName(self, handle: Gpu) -> str:  # noqa: N802
-        self._call("nvmlDeviceGetName")
-        return handle.name
-
-    def nvmlDeviceGetTotalEccErrors(self, handle: Gpu, kind: int, since: int) -> int:  # noqa: N802
-        self._call("nvmlDeviceGetTotalEccErrors")
-        assert (kind, since) == (pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, pynvml.NVML_VOLATILE_ECC)
-        return self.errors
-
-    def nvmlDeviceGetComputeRunningProcesses(self, handle: Gpu) -> list[Any]:  # noqa: N802
-        self._call("nvmlDeviceGetComputeRunningProcesses")
-        return [SimpleNamespace(pid=pid) for pid in self.users.get(handle.index, [])]
-
-    def nvmlDeviceGetCudaComputeCapability(self, handle: Gpu) -> list[int]:  # noqa: N802
-        self._call("nvmlDeviceGetCudaComputeCapability")
-        return [int(part) for part in handle.compute.split(".")]
-
-
-CALLS = sorted(name for name in vars(FakeDriver) if name.startswith("nvml"))
+CALLS = sorted(name for name in vars(FakeDriver) if name.startswith("nvml") and callable(getattr(FakeDriver, name)))
+ASKED = [
+    "nvmlInit",
+    "nvmlSystemGetDriverVersion",
+    "nvmlDeviceGetCount",
+    "nvmlDeviceGetHandleByIndex",
+    "nvmlDeviceGetCudaComputeCapability",
+    "nvmlDeviceGetUUID",
+    "nvmlDeviceGetName",
+    "nvmlDeviceGetTotalEccErrors",
+    "nvmlDeviceGetCurrentClocksEventReasons",
+    "nvmlDeviceGetComputeRunningProcesses",
+]
 
 
 def answer(
@@ -115,27 +67,37 @@ def test_every_gpu_of_the_machine_is_found(monkeypatch: pytest.MonkeyPatch) -> N
     assert calls[-1] == "nvmlShutdown"
 
 
-@pytest.mark.parametrize("call", ["nvmlDeviceGetTotalEccErrors", "nvmlDeviceGetComputeRunningProcesses"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "nvmlDeviceGetTotalEccErrors",
+        "nvmlDeviceGetComputeRunningProcesses",
+        "nvmlDeviceGetCurrentClocksEventReasons",
+    ],
+)
 def test_what_a_model_does_not_tell_is_no_trouble(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, GPU, fails_in=call, error=pynvml.NVMLError_NotSupported())
     assert find_gpus() == [GPU]
 
 
-def test_one_that_is_in_use_or_has_errors_is_passed_over_and_leaves_it_open_where_there_is_no_other(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("shown", "trouble"),
+    [
+        ({"users": {"0": [4711, 12]}}, "in use by process 12, 4711"),
+        ({"errors": 3}, "its memory has had 3 uncorrected errors since the driver was loaded"),
+        ({"slowed": 0x40}, "slowed down: too hot"),
+        ({"slowed": 0xC0}, "slowed down: too hot, too little power"),
+        ({"slowed": 0x80, "users": {"0": [1]}}, "slowed down: too little power"),
+        ({"slowed": 0x01 | 0x04 | 0x08 | 0x20}, ""),  # idle, at its power limit, slowed by the driver: as ever
+    ],
+)
+def test_what_keeps_a_gpu_from_being_judged_on(
+    shown: dict[str, Any], trouble: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    second = dataclasses.replace(GPU, index="1")
-    monkeypatch.setattr(FakeDriver, "users", {"0": [4711, 12]})
-    answer(monkeypatch, GPU, second)
-    assert find_target(CELL) == second
     answer(monkeypatch, GPU)
-    with pytest.raises(Undecided, match=r"RTX 5090 0: in use by process 12, 4711") as caught:
-        find_target(CELL)
-    assert platform.node() in str(caught.value) and caught.value.problems[0].next_step
-    monkeypatch.setattr(FakeDriver, "errors", 3)
-    answer(monkeypatch, second)
-    with pytest.raises(Undecided, match="3 uncorrected errors"):
-        find_target(CELL)
+    for name, value in shown.items():
+        monkeypatch.setattr(FakeDriver, name, value)
+    assert find_gpus() == [dataclasses.replace(GPU, trouble=trouble)]
 
 
 def test_the_calls_are_those_that_the_library_has() -> None:
@@ -147,7 +109,7 @@ def test_a_driver_without_a_gpu_shows_none(monkeypatch: pytest.MonkeyPatch) -> N
     assert find_gpus() == []
 
 
-@pytest.mark.parametrize("call", [name for name in CALLS if name != "nvmlShutdown"])
+@pytest.mark.parametrize("call", ASKED)
 def test_a_driver_that_fails_is_undecided_and_says_why(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = answer(monkeypatch, GPU, fails_in=call, error=pynvml.NVMLError(pynvml.NVML_ERROR_DRIVER_NOT_LOADED))
     with pytest.raises(Undecided, match="the NVIDIA driver fails: Driver Not Loaded") as caught:
@@ -189,7 +151,7 @@ def but(**fields: str) -> Gpu:
 
 def test_the_target_is_found_among_others(monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, OTHER, GPU, but(uuid="GPU-2222"))
-    assert find_target(CELL).uuid == UUID
+    assert [gpu.uuid for gpu in choose_targets(CELL, find_gpus())] == [UUID, "GPU-2222"]
 
 
 @pytest.mark.parametrize(
@@ -208,18 +170,16 @@ def test_the_target_is_found_among_others(monkeypatch: pytest.MonkeyPatch) -> No
         ([but(driver="")], "the driver is , and"),
     ],
 )
-def test_anything_but_the_target_is_undecided(shown: list[Gpu], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer(monkeypatch, *shown)
+def test_anything_but_the_target_is_undecided(shown: list[Gpu], said: str) -> None:
     with pytest.raises(Undecided, match=said) as caught:
-        find_target(CELL)
+        choose_targets(CELL, shown)
     assert caught.value.exit_code is ExitCode.INCONCLUSIVE
     assert caught.value.problems[0].place == CELL.id
 
 
 @pytest.mark.parametrize("driver", ["570.124.06", "570.133", "1000.1"])
-def test_a_driver_that_is_just_new_enough_will_do(driver: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer(monkeypatch, but(driver=driver))
-    assert find_target(CELL).driver == driver
+def test_a_driver_that_is_just_new_enough_will_do(driver: str) -> None:
+    assert choose_targets(CELL, [but(driver=driver)])[0].driver == driver
 
 
 @pytest.mark.parametrize(
@@ -239,6 +199,79 @@ def test_the_newer_of_two_floors_counts(target: str, line: str, floor: str) -> N
 
 def test_a_cell_without_cuda_has_its_targets_floor_or_none() -> None:
     assert driver_floor(make_cell(CPU)) == ""
+
+
+# --- holding them
+
+
+SECOND = but(index="1", uuid="GPU-2222")
+
+
+def test_all_that_fit_are_held_and_free_again_afterwards(tmp_path: Path) -> None:
+    for _ in range(2):
+        with hold_targets(CELL, lambda: [OTHER, GPU, SECOND], tmp_path) as held:
+            assert held == (GPU, SECOND)
+
+
+@pytest.mark.parametrize(("most", "held"), [(None, (GPU, SECOND)), (2, (GPU, SECOND)), (1, (GPU,))])
+def test_no_more_are_held_than_are_asked_for(most: int | None, held: tuple[Gpu, ...], tmp_path: Path) -> None:
+    with hold_targets(CELL, lambda: [GPU, SECOND], tmp_path, most) as found:
+        assert found == held
+
+
+def test_one_that_is_in_trouble_is_not_the_one_that_is_asked_for(tmp_path: Path) -> None:
+    with hold_targets(CELL, lambda: [but(trouble="too hot"), SECOND], tmp_path, 1) as held:
+        assert held == (SECOND,)
+
+
+def test_what_another_run_holds_is_left_to_it(tmp_path: Path) -> None:
+    with hold_targets(CELL, lambda: [GPU], tmp_path), hold_targets(CELL, lambda: [GPU, SECOND], tmp_path) as held:
+        assert held == (SECOND,)
+
+
+def test_where_another_run_holds_them_all_it_is_waited_for_whatever_it_has_in_use(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    holding, over, got = threading.Event(), threading.Event(), threading.Event()
+
+    def other() -> None:
+        with hold_targets(CELL, lambda: [GPU], tmp_path):
+            holding.set()
+            over.wait(30)
+
+    def look() -> list[Gpu]:
+        return [GPU if over.is_set() else but(trouble="in use by process 12")]
+
+    def wait() -> None:
+        with hold_targets(CELL, look, tmp_path) as held:
+            assert held == (GPU,)
+            got.set()
+
+    threads = [threading.Thread(target=other), threading.Thread(target=wait)]
+    threads[0].start()
+    assert holding.wait(30)
+    threads[1].start()
+    assert not got.wait(0.5)
+    over.set()
+    for thread in threads:
+        thread.join(30)
+    assert got.is_set()
+    assert "waiting for another run's test on RTX 5090 0 to end" in capsys.readouterr().err
+
+
+def test_one_that_is_in_trouble_is_passed_over_and_leaves_it_open_where_there_is_no_other(tmp_path: Path) -> None:
+    sick = but(trouble="in use by process 12")
+    with hold_targets(CELL, lambda: [sick, SECOND], tmp_path) as held:
+        assert held == (SECOND,)
+    with pytest.raises(Undecided, match=r"RTX 5090 0: in use by process 12; RTX 5090 3: slowed") as caught:
+        hold_targets(CELL, lambda: [sick, but(index="3", uuid="GPU-3", trouble="slowed")], tmp_path).__enter__()
+    assert platform.node() in str(caught.value) and caught.value.problems[0].next_step
+
+
+def test_one_that_is_lost_while_it_was_waited_for_leaves_it_open(tmp_path: Path) -> None:
+    shown = [[GPU], []]
+    with pytest.raises(Undecided, match="they are gone"):
+        hold_targets(CELL, lambda: shown.pop(0), tmp_path).__enter__()
 
 
 # --- how an engine hands it out

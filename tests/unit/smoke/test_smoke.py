@@ -124,13 +124,13 @@ def smoke(
     """Smoke-test with a container that ends with these results; returns the evidence and the files it was shown."""
     shown: list[str] = []
 
-    def run_trial(
+    def run_watched(
         engine: Any, digest: str, folder: Path, limits: Scenario, environment: dict[str, str], *_: Any
     ) -> Trial:
         shown.extend(path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")))
         return Trial(results, "the log", 2.5)
 
-    monkeypatch.setattr(module, "run_trial", run_trial)
+    monkeypatch.setattr(module, "run_watched", run_watched)
     engine = FakeDocker().engine()
     made = run_scenario(
         engine, make_cell(), image, SERVED, DIGEST, tmp_path / "work", tmp_path / "run", lambda text: None
@@ -197,13 +197,13 @@ def test_numbers_just_outside_what_is_written_here_are_rejected(
     """The numbers stand here again: whoever widens the tolerance says so in two places."""
     given: dict[str, str] = {}
 
-    def run_trial(
+    def run_watched(
         engine: Any, digest: str, folder: Path, limits: Scenario, environment: dict[str, str], *_: Any
     ) -> Trial:
         given.update(environment)
         return Trial(RESULTS, "", 1.0)
 
-    monkeypatch.setattr(module, "run_trial", run_trial)
+    monkeypatch.setattr(module, "run_watched", run_watched)
     work, run = tmp_path / "work", tmp_path / "run"
     scenario = dataclasses.replace(SERVED, model=model, dtype=dtype)
     run_scenario(FakeDocker().engine(), make_cell(target), image, scenario, DIGEST, work, run, lambda text: None)
