@@ -29,6 +29,7 @@ from probe import (
 )
 from serving import Answer, answer, check_kernels, check_libraries, press, read_kernels
 from sweeping import sweep
+from upstream import check_upstream
 
 NAME = "hallmark"
 PORT = 8000
@@ -43,7 +44,8 @@ def main() -> None:
     # A gibibyte of key-value cache: by default the server claims most of the memory it sees, on the CPU too.
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     with Server(command(), PORT) as server:
-        run_checks({"guard": check_guard} | {name: partial(check, server) for name, check in CHECKS.items()})
+        without_server = {"guard": check_guard, "upstream": check_upstream}
+        run_checks(without_server | {name: partial(check, server) for name, check in CHECKS.items()})
 
 
 def command() -> list[str]:

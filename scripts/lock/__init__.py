@@ -9,6 +9,7 @@ from scripts.lock.slots import (
     image_slot,
     read_slot,
     recipe_slot,
+    suite_slot,
     tools_slot,
 )
 
@@ -21,5 +22,6 @@ __all__ = [
     "image_slot",
     "read_slot",
     "recipe_slot",
+    "suite_slot",
     "tools_slot",
 ]

@@ -78,6 +78,20 @@ def recipe_slot(matrix: Matrix, image: Image, key: RecipeKey) -> Slot:
     return Slot(f"images/{image.name}/lock/{name}-{_slug(matrix, line)}.toml", config)
 
 
+def suite_slot(matrix: Matrix, image: Image, key: RecipeKey) -> Slot:
+    """Upstream's tests for one of an image's recipes. Raises ValueError for a recipe without any."""
+    suite, (name, line) = image.recipes[key].suite, key
+    if suite is None:
+        raise ValueError(f"{image.name} has no suite for {name} {line}")
+    config = {"sdist": suite.sdist, "requirements": sorted(suite.requirements), "platform": _platform(matrix)}
+    return Slot(f"images/{image.name}/lock/{name_suite_lock(name, _slug(matrix, line))}", config)
+
+
+def name_suite_lock(recipe: str, slug: str) -> str:
+    """The lock file of a recipe's suite for a CUDA line, which `slug` names as tags do (`cu130`, `cpu`)."""
+    return f"suite-{recipe}-{slug}.toml"
+
+
 def component_slot(matrix: Matrix, component: Component, line: str, earlier: Sequence[Component]) -> Slot:
     """A component's sources for a CUDA line and the wheels that it is compiled with; `earlier` were compiled before."""
     toolkit = find_toolkit(matrix, line)
@@ -125,12 +139,13 @@ def select_earlier(component: Component, line: str, before: Sequence[Component])
 
 
 def all_slots(matrix: Matrix) -> list[Slot]:
-    """Every lock file of the project: tools, images without cells, and each recipe that is written."""
+    """Every lock file of the project: tools, images without cells, and each recipe that is written, with its suite."""
     slots = [tools_slot(matrix)]
     for image in matrix.images.values():
         if has_packages(image):
             slots.append(image_slot(matrix, image))
         slots += [recipe_slot(matrix, image, key) for key in image.recipes]
+        slots += [suite_slot(matrix, image, key) for key, recipe in image.recipes.items() if recipe.suite]
     slots += [component_slot(matrix, *each) for each in list_compiled(matrix)]
     return slots
 

@@ -10,7 +10,7 @@ from packaging.version import Version
 
 from scripts.console import step
 from scripts.errors import ConfigError
-from scripts.index import FoundFile, resolve_wheels
+from scripts.index import FoundFile, ask_size, find_sdists, resolve_wheels
 from scripts.lock.debian import lock_stanza, open_archive
 from scripts.lock.gates import find_problems, needed_files
 from scripts.lock.lockfile import Lock, read_lock, write_lock
@@ -24,6 +24,7 @@ from scripts.lock.slots import (
     list_parents,
     read_slot,
     recipe_slot,
+    suite_slot,
     tools_slot,
 )
 from scripts.lock.sources import lock_sources
@@ -85,6 +86,18 @@ def update_recipe(
         if problems := find_problems(matrix, image, key, files, records):
             raise ConfigError(problems)
         return _store(matrix.root, slot, Lock(slot.config_id, _newest(found), files))
+
+
+def update_suite(matrix: Matrix, image: Image, key: RecipeKey, pip: PipSettings, site: Site) -> bool:
+    """Lock upstream's tests of a recipe's version, and what they need beside the image."""
+    slot, suite = suite_slot(matrix, image, key), image.recipes[key].suite
+    assert suite
+    with step(f"{image.name} {' '.join(key)} suite", "lock"):
+        [sdist] = find_sdists([suite.sdist], matrix.platform, pip, site.wheels)
+        wheels = resolve_wheels(suite.requirements, (), matrix.platform, pip, site.wheels, with_dependencies=False)
+        locked = LockedFile("sdist", sdist.name, sdist.version, sdist.file, sdist.sha256, ask_size(sdist))
+        files = (locked, *lock_wheels(wheels, ()))
+        return _store(matrix.root, slot, Lock(slot.config_id, _newest([sdist, *wheels]), files))
 
 
 def update_component(

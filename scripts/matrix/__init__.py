@@ -4,8 +4,8 @@ from scripts.matrix.cells import explain_absence, make_cells
 from scripts.matrix.components import Component, Memory, Source
 from scripts.matrix.load import load_matrix
 from scripts.matrix.rules import AuditRule, Link, Omission, OtherCuda, Overlap, Scope, select_rules
-from scripts.matrix.scenarios import Absence, Scenario, select_scenarios
-from scripts.matrix.types import Exclusion, Image, Matrix, Platform, Recipe, Tools, Upstream
+from scripts.matrix.scenarios import Absence, Scenario, UpstreamTest, select_scenarios
+from scripts.matrix.types import Exclusion, Image, Matrix, Platform, Recipe, Suite, Tools, Upstream
 
 __all__ = [
     "Absence",
@@ -24,8 +24,10 @@ __all__ = [
     "Scenario",
     "Scope",
     "Source",
+    "Suite",
     "Tools",
     "Upstream",
+    "UpstreamTest",
     "explain_absence",
     "load_matrix",
     "make_cells",

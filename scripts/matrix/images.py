@@ -12,10 +12,11 @@ from scripts.errors import Problem
 from scripts.matrix.read_rules import read_audit_rule, read_link, read_omission, read_other_cuda, read_overlap
 from scripts.matrix.read_scenarios import read_scenarios
 from scripts.matrix.reader import Table, find_repeated, read_tables
-from scripts.matrix.types import Image, Recipe, Upstream
+from scripts.matrix.types import Image, Recipe, Suite, Upstream
 
 NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")  # what a tag and a repository allow
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_PIN = re.compile(r"[a-z0-9-]+==\S+")
 
 
 def load_images(
@@ -85,12 +86,25 @@ def _recipe(table: Table) -> Recipe:
         upstream=tuple(_upstream(item, is_wheel=True) for item in table.tables("upstream")),
         compile=table.strings("compile", ()),
         archives=tuple(_upstream(item, is_wheel=False) for item in table.tables("archives")),
+        suite=_suite(table.table("suite")) if "suite" in table else None,
     )
     overridden = [canonicalize_name(re.split(r"[^\w.-]", item, maxsplit=1)[0]) for item in recipe.override]
     for name in find_repeated([*map(canonicalize_name, recipe.absent), *overridden]):
         table.note(f"`{name}` stands twice, or in `absent` as well", "override", "leave one of them")
     table.finish()
     return recipe
+
+
+def _suite(table: Table) -> Suite:
+    suite = Suite(table.string("sdist"), table.string("folder"), table.strings("requirements"))
+    for key, pins in (("sdist", [suite.sdist]), ("requirements", suite.requirements)):
+        for pin in pins:
+            if pin and not _PIN.fullmatch(pin):
+                table.note(f"`{pin}`: expected `name==version`, the name in its normalised spelling", key)
+    if suite.folder and not NAME.fullmatch(suite.folder):
+        table.note(f"`{suite.folder}` cannot be a package in the sdist", "folder")
+    table.finish()
+    return suite
 
 
 def _upstream(table: Table, *, is_wheel: bool) -> Upstream:

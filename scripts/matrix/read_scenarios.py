@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 from scripts.matrix.read_rules import read_scope
 from scripts.matrix.reader import Table, find_repeated
 from scripts.matrix.rules import EVERYWHERE
-from scripts.matrix.scenarios import Absence, Scenario
+from scripts.matrix.scenarios import Absence, Scenario, UpstreamTest
 
 DTYPES = ("bfloat16", "float32")
+UPSTREAM = "upstream"  # the check that runs upstream's tests
 # What the gate gives to every container, whatever a scenario says.
 RESERVED = (
     *("HOME", "HF_HUB_OFFLINE", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"),
     *("HALLMARK_CHECKS", "HALLMARK_COMPUTE", "HALLMARK_CUDA", "HALLMARK_DTYPE", "HALLMARK_MEAN_TOLERANCE"),
-    *("HALLMARK_SERVE_ARGS", "HALLMARK_SMOKE_DIR", "HALLMARK_TARGET", "HALLMARK_TOLERANCE"),
+    *("HALLMARK_SERVE_ARGS", "HALLMARK_SMOKE_DIR", "HALLMARK_TARGET", "HALLMARK_TOLERANCE", "HALLMARK_UPSTREAM"),
 )
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
+_PART = re.compile(r"\w+")
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")  # it names files, and stands before a `/` in the names of results
 
 
@@ -41,6 +44,7 @@ def _read_scenario(table: Table) -> Scenario:
         environment=_read_environment(table.table("environment")),
         required=table.flag("required", True),
         absences=tuple(map(_read_absence, table.tables("except"))),
+        tests=tuple(map(_read_test, table.tables("tests"))),
     )
     if scenario.name and not _NAME.fullmatch(scenario.name):
         table.note(f"`{scenario.name}` cannot name a scenario", "name", "use lower-case letters, digits and `-`")
@@ -49,8 +53,32 @@ def _read_scenario(table: Table) -> Scenario:
     for key in ("timeout_s", "memory_gib"):
         if key in table and not getattr(scenario, key):
             table.note("must be more than 0", key)
+    if bool(scenario.tests) != (UPSTREAM in scenario.checks):
+        table.note(f"[[scenario.tests]] and the check `{UPSTREAM}`, which runs them, go together", "checks")
+    for file in find_repeated([test.file for test in scenario.tests]):
+        table.note(f"`{file}` stands twice", "tests")
     table.finish()
     return scenario
+
+
+def _read_test(table: Table) -> UpstreamTest:
+    test = UpstreamTest(
+        file=table.string("file"),
+        passes=table.number("passes"),
+        without=table.strings("without", ()),
+        reason=table.string("reason", ""),
+    )
+    path = PurePosixPath(test.file)
+    if path.is_absolute() or ".." in path.parts or path.suffix != ".py":
+        table.note(f"`{test.file}`: expected a Python file's path in the suite's folder", "file")
+    if "passes" in table and not test.passes:
+        table.note("must be more than 0: a file of which no test passes shows nothing", "passes")
+    if any(not _PART.fullmatch(part) for part in test.without):
+        table.note("expected parts of the names of tests: letters, digits and `_`", "without")
+    if bool(test.without) != bool(test.reason):
+        table.note("tests are left out for a reason, and a reason is for leaving some out", "reason")
+    table.finish()
+    return test
 
 
 def _read_environment(table: Table) -> dict[str, str]:

@@ -18,13 +18,26 @@ class Absence:
 
 
 @dataclass(frozen=True)
+class UpstreamTest:
+    """A file of the recipe's suite, by its path in the suite's folder, of which at least `passes` tests must pass.
+
+    `without` are parts of the names of tests that are left out, for the `reason` that is given.
+    """
+
+    file: str
+    passes: int
+    without: tuple[str, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Scenario:
     """One run of an image's smoke script: what it is given, the checks that must pass, and its container's bounds.
 
     `model` is one of the gate's models, or empty where the script needs none; `dtype` the type that it is computed in
     (empty: float32 on the CPU, bfloat16 on GPUs); `arguments` are the server's, and `environment` variables for it and
     for the script. `timeout_s` is in seconds, `memory_gib` in GiB. One that is not `required` is run and
-    recorded, and decides nothing.
+    recorded, and decides nothing. `tests` are upstream's own, which the check `upstream` runs.
     """
 
     name: str
@@ -37,6 +50,7 @@ class Scenario:
     environment: Mapping[str, str] = field(default_factory=dict)
     required: bool = True
     absences: tuple[Absence, ...] = ()
+    tests: tuple[UpstreamTest, ...] = ()
 
     def find_absence(self, cell: Cell) -> Absence | None:
         """Why this is not for a cell, if it is not."""

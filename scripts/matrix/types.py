@@ -23,13 +23,26 @@ class Upstream:
 
 
 @dataclass(frozen=True)
+class Suite:
+    """Upstream's own tests of a recipe's version, for scenarios that run some of them inside the image.
+
+    `sdist` is a pin (`vllm==0.32.0`) of the source distribution that they are in, `folder` their package in it, and
+    `requirements` are pins of what they need and the image does not have, without what those require.
+    """
+
+    sdist: str
+    folder: str
+    requirements: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Recipe:
     """How one image is obtained for one CUDA line: upstream's names for it, and what the lock resolves.
 
     `absent` are distributions left out although something requires them; `override` are requirements that count instead
     of what anything else requires of their distributions. `arguments` are what the image's program is started with
     before anything that its user says. `compile` are the ids of the components that are compiled for it, in order;
-    `archives` are upstream's, which the image's Dockerfile unpacks.
+    `archives` are upstream's, which the image's Dockerfile unpacks. `suite` is no part of the image.
     """
 
     version: str
@@ -41,6 +54,7 @@ class Recipe:
     upstream: tuple[Upstream, ...] = ()
     compile: tuple[str, ...] = ()
     archives: tuple[Upstream, ...] = ()
+    suite: Suite | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from scripts.assemble.steps import make_steps
 from scripts.assemble.types import BuildOptions, Step
 from scripts.errors import ConfigError, ExitCode, Problem
+from scripts.lock import read_slot, suite_slot
 from scripts.matrix import AuditRule, Image, Matrix, Scenario, select_rules, select_scenarios
 from scripts.model import Cell
 from scripts.plan import PlannedCell
@@ -107,9 +108,10 @@ def make_jobs(
 ) -> list[Job]:
     """A job for each planned cell, in the plan's order.
 
-    Raises ConfigError for a missing or stale lock, and for a scenario with a model that there is not.
+    Raises ConfigError for a missing or stale lock, and for a scenario with a model or a suite that there is not.
     """
     _check_models(planned.image for planned in plan)
+    _check_suites(matrix, plan)
     steps = {step.name: step for step in make_steps(matrix, plan, build)}
     return [Job(planned, steps[planned.cell.candidate], last, options) for planned in plan]
 
@@ -129,3 +131,19 @@ def _check_models(images: Iterable[Image]) -> None:
                 for (image, name), model in wrong.items()
             ]
         )
+
+
+def _check_suites(matrix: Matrix, plan: Sequence[PlannedCell]) -> None:
+    problems = []
+    for planned in plan:
+        asked = [each.name for each in select_scenarios(planned.image.scenarios, planned.cell) if each.tests]
+        if not asked or planned.recipe is None:
+            continue
+        if planned.recipe.suite:
+            read_slot(matrix.root, suite_slot(matrix, planned.image, (planned.cell.recipe, planned.cell.line)))
+            continue
+        cause = f"scenario `{asked[0]}` has tests of upstream's, and the recipe for {planned.cell.id} no suite"
+        step = "write the recipe's `suite`, or except the cell from the scenario"
+        problems.append(Problem(cause, f"images/{planned.image.name}/image.toml", step))
+    if problems:
+        raise ConfigError(problems)

@@ -13,12 +13,15 @@ from scripts.compile.kept import CompiledWheel, add_wheels, find_compiled, keep_
 from scripts.console import step as announce
 from scripts.engine.images import export_layout, has_image, load_layout
 from scripts.errors import BuildFailed, Undecided
+from scripts.lock import read_slot, suite_slot
 from scripts.oci.layout import Layout
 from scripts.pipeline.abreast import run_abreast
 from scripts.pipeline.bench import Bench
 from scripts.pipeline.candidate import Candidate, read_candidate, write_candidate
+from scripts.pipeline.job import Job
 from scripts.publish.stamp import name_repository
 from scripts.registry.pull import pull_layout
+from scripts.smoke.suite import SuiteFiles
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,18 @@ def load(bench: Bench, step: Step, candidate: Candidate, *, may_build: bool) -> 
     with announce(step.name, "load"):
         bench.builder.prune()  # before the image is unpacked there, what its build left behind can go
         load_layout(bench.engine, layout.folder, candidate.digest)
+
+
+def obtain_suite(bench: Bench, job: Job) -> SuiteFiles:
+    """Upstream's tests for a job's cell, as locked, in the cache. Raises Undecided where they are not to be had."""
+    matrix, cell = bench.project.matrix, job.cell
+    key = (cell.recipe, cell.line)
+    suite = job.planned.image.recipes[key].suite
+    assert suite, "make_jobs has seen to it"
+    files = read_slot(matrix.root, suite_slot(matrix, job.planned.image, key)).files
+    bench.fetch(f"{job.step.name} suite", files)
+    sdist, *wheels = (bench.cache.path(file.sha256) for file in files)
+    return SuiteFiles(sdist, suite.folder, tuple(wheels))
 
 
 def find_layout(bench: Bench, build_id: str, digest: str) -> Layout | None:

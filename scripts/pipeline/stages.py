@@ -31,7 +31,7 @@ from scripts.pipeline.judge import (
     recall_wheels,
     write_verdict,
 )
-from scripts.pipeline.obtain import load, obtain_layout
+from scripts.pipeline.obtain import load, obtain_layout, obtain_suite
 from scripts.publish.promote import push_candidate
 from scripts.publish.stamp import Proof, name_repository, name_tags, stamp_engine, stamp_registry, withdraw
 from scripts.smoke.gpu import Gpu
@@ -147,6 +147,7 @@ def _run_scenarios(
 ) -> dict[str, Evidence]:
     """Their evidence by name; side by side, one on each GPU, where there are several."""
     image, folder = job.planned.image, job.cell_folder(bench.workspace)
+    suite = obtain_suite(bench, job) if any(scenario.tests for scenario in scenarios) else None
     free: SimpleQueue[Gpu | None] = SimpleQueue()
     for gpu in gpus or (None,):
         free.put(gpu)
@@ -156,7 +157,7 @@ def _run_scenarios(
         try:
             with announce(job.cell.id, f"smoke {scenario.name}") as update:
                 return run_scenario(
-                    bench.engine, job.cell, image, scenario, candidate.digest, work, folder, update, gpu
+                    bench.engine, job.cell, image, scenario, candidate.digest, work, folder, update, gpu, suite
                 )
         finally:
             free.put(gpu)

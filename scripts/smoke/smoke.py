@@ -21,6 +21,7 @@ from scripts.matrix import Image, Scenario
 from scripts.model import Cell, Outcome, Result, Target
 from scripts.smoke.gpu import Gpu
 from scripts.smoke.models.zoo import MODELS, Bound, find_reference, write_model
+from scripts.smoke.suite import SuiteFiles, describe_tests, find_suite_lock, lay_out_suite
 from scripts.smoke.trial import CACHE, WRITABLE, Trial
 from scripts.smoke.watch import run_watched
 
@@ -64,6 +65,7 @@ def identify(cell: Cell, image: Image, scenario: Scenario, digest: str) -> str:
     Whether it is required does not change what is asked, nor does what it says of other cells.
     """
     files = [image.folder / "smoke.py", *([find_reference(scenario.model)] if scenario.model else [])]
+    files += [find_suite_lock(image, cell)] if scenario.tests else []
     return identify_run(files, scenario, make_environment(cell, scenario), digest)
 
 
@@ -91,6 +93,7 @@ def run_scenario(
     run: Path,
     update: Update,
     gpu: Gpu | None = None,
+    suite: SuiteFiles | None = None,
 ) -> Evidence:
     """Take one image through one scenario, on a GPU where one is given; its evidence and log are written into `run`.
 
@@ -100,7 +103,7 @@ def run_scenario(
     folder = work / cell.id / scenario.name
     if scenario.model:
         update(f"making the model {scenario.model}")
-    lay_out(image, scenario, folder)
+    lay_out(image, scenario, folder, suite)
     update(f"{len(scenario.checks)} checks in a container")
     ended = run_watched(engine, digest, folder, scenario, make_environment(cell, scenario), gpu, open_cache(work))
     shutil.rmtree(folder)
@@ -145,8 +148,11 @@ def read_evidence(run: Path, scenario: str, smoke_id: str, digest: str, kind: st
         return None
 
 
-def lay_out(image: Image, scenario: Scenario, folder: Path) -> None:
-    """Make the folder that the container sees: script, helpers, and model with its reference, readable for any user."""
+def lay_out(image: Image, scenario: Scenario, folder: Path, suite: SuiteFiles | None = None) -> None:
+    """Make the folder that the container sees: script, helpers, model with its reference, or upstream's tests.
+
+    Any user can read it. Raises ConfigError for tests that the suite does not have.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     shutil.copyfile(image.folder / "smoke.py", folder / "smoke.py")
@@ -155,6 +161,8 @@ def lay_out(image: Image, scenario: Scenario, folder: Path) -> None:
     if scenario.model:
         write_model(scenario.model, folder / "model")
         shutil.copyfile(find_reference(scenario.model), folder / "reference.json")
+    if suite and scenario.tests:
+        lay_out_suite(suite, scenario.tests, folder)
     make_readable(folder)
 
 
@@ -178,11 +186,13 @@ def make_environment(cell: Cell, scenario: Scenario) -> dict[str, str]:
     cuda = {"HALLMARK_CUDA": cell.cuda.id} if cell.cuda else {}
     dtype = scenario.dtype or ("bfloat16" if cell.target.has_gpu else "float32")
     bound = _find_bound(scenario.model, dtype, cell.target) if scenario.model else None
+    upstream = {"HALLMARK_UPSTREAM": describe_tests(scenario.tests)} if scenario.tests else {}
     bounds = {"HALLMARK_TOLERANCE": str(bound.largest), "HALLMARK_MEAN_TOLERANCE": str(bound.mean)} if bound else {}
     return {
         **scenario.environment,
         **cuda,
         **bounds,
+        **upstream,
         "HALLMARK_TARGET": cell.target.id,
         "HALLMARK_COMPUTE": cell.target.compute,
         "HALLMARK_CHECKS": " ".join(scenario.checks),

@@ -22,10 +22,10 @@ from scripts.errors import ConfigError, ExitCode, HallmarkError, worst
 from scripts.fetch import Cache, fetch_files
 from scripts.fetch.cache import lay_out_named
 from scripts.files import format_size
-from scripts.lock import all_slots, check_slots, read_slot, tools_slot
+from scripts.lock import all_slots, check_slots, read_slot, suite_slot, tools_slot
 from scripts.lock.gates import check_recipes
 from scripts.lock.slots import has_packages, list_compiled
-from scripts.lock.update import update_component, update_image, update_recipe, update_tools
+from scripts.lock.update import update_component, update_image, update_recipe, update_suite, update_tools
 from scripts.lock.wheels import lock_upstream
 from scripts.matrix import Image, Matrix, load_matrix
 from scripts.pipeline import CellReport, Options, Stage, make_jobs, open_bench, read_verdicts, run_cells
@@ -82,6 +82,8 @@ def lock(root: Path, options: argparse.Namespace) -> int:
             wheels = [lock_upstream(item) for item in recipe.upstream]
             with lay_out_named(fetch_files(wheels, site, matrix.platform), wheels) as folder:
                 changed.append(update_recipe(matrix, image, key, pip, site, [folder]))
+            if recipe.suite:
+                changed.append(update_suite(matrix, image, key, pip, site))
     for component, line, earlier in list_compiled(matrix):
         if component.image in {image.name for image in chosen}:
             changed.append(update_component(matrix, component, line, earlier, pip, site))
@@ -105,6 +107,11 @@ def fetch(root: Path, options: argparse.Namespace) -> int:
     files = [file for step in (*steps, *(each.environment for each in compiled)) for file in step.files]
     files += [file for each in compiled for file in each.files]
     files += read_slot(root, tools_slot(project.matrix)).files
+    suites = {(each.image.name, each.cell.recipe, each.cell.line): each for each in cells if each.recipe}
+    for each in suites.values():
+        if each.recipe and each.recipe.suite:
+            slot = suite_slot(project.matrix, each.image, (each.cell.recipe, each.cell.line))
+            files += read_slot(root, slot).files
     cache = fetch_files(files, project.site, project.matrix.platform)
     if options.contexts:
         for step in steps:

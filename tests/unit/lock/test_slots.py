@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from scripts.errors import ConfigError, ExitCode
-from scripts.lock import all_slots, check_slots, read_slot
+from scripts.lock import Lock, all_slots, check_slots, read_slot
+from scripts.lock.lockfile import write_lock
 from scripts.lock.slots import select_earlier
 from scripts.matrix import Matrix, load_matrix
 from tests.unit.builders import (
     REPOSITORY_ROOT,
     edit,
+    lock_bytes,
     write,
     write_component,
     write_locked_project,
@@ -59,6 +61,25 @@ def test_a_recipe_for_a_cuda_line_has_a_slot_named_after_it(matrix: Matrix) -> N
     edit(matrix.root / "images/train/image.toml", "[recipe.wheel.cpu]", '[recipe.source."12.8"]')
     places = [slot.place for slot in all_slots(load_matrix(matrix.root))]
     assert "images/train/lock/source-cu128.toml" in places
+
+
+SUITE = """[recipe.wheel.cpu.suite]
+sdist = "serve==1.2.0"
+folder = "tests"
+requirements = ["pytest==9.0"]
+"""
+
+
+def test_a_recipes_suite_has_a_lock_that_depends_on_it_alone(matrix: Matrix) -> None:
+    place = "images/serve/lock/suite-wheel-cpu.toml"
+    path = matrix.root / "images/serve/image.toml"
+    edit(path, "[[scenario]]", f"{SUITE}[[scenario]]")
+    assert [problem.partition(":")[0] for problem in problems_of(matrix.root)] == [place], "the image's stays as it is"
+    [slot] = [slot for slot in all_slots(load_matrix(matrix.root)) if slot.place == place]
+    write_lock(matrix.root / place, Lock(slot.config_id, 1, (lock_bytes(b"sdist", file="serve-1.2.0.tar.gz"),)))
+    assert problems_of(matrix.root) == []
+    edit(path, "pytest==9.0", "pytest==9.1")
+    assert stale_of(matrix.root) == [place]
 
 
 def test_fresh_locks_are_fine(matrix: Matrix) -> None:

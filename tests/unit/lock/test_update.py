@@ -9,7 +9,7 @@ import pytest
 
 from scripts.errors import ConfigError
 from scripts.index import FoundFile
-from scripts.lock import Lock, component_slot, read_slot, recipe_slot, update
+from scripts.lock import Lock, component_slot, read_slot, recipe_slot, suite_slot, update
 from scripts.lock.records import Record
 from scripts.lock.sources import LockedSources
 from scripts.matrix import Component, Matrix, load_matrix
@@ -195,3 +195,33 @@ def test_a_recipes_own_wheels_are_locked_without_what_it_compiles(
     monkeypatch.setattr(update, "resolve_wheels", lambda *_, **__: find("serve-kernels==1.1"))
     with pytest.raises(ConfigError, match=r"serve-kernels 1\.1 is asked for, and kernels-1\.0 is compiled"):
         update.update_recipe(compiled, image, key, PipSettings(), site, [])
+
+
+# --- a recipe's suite
+
+
+def test_a_suite_is_locked_as_its_sdist_and_what_it_needs(matrix: Matrix, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = '[recipe.wheel.cpu.suite]\nsdist = "train==3.0"\nfolder = "tests"\nrequirements = ["pytest==9.0"]\n'
+    edit(matrix.root / "images/train/image.toml", "[[scenario]]", f"{suite}[[scenario]]")
+    changed = load_matrix(matrix.root)
+    asked: list[Any] = []
+
+    def find(pins: Sequence[str], *_: Any) -> list[FoundFile]:
+        asked.append(list(pins))
+        return [FoundFile("train", "3.0", "train-3.0.tar.gz", "a" * 64, "", EPOCH + 5)]
+
+    def resolve(pins: Sequence[str], *_: Any, with_dependencies: bool) -> list[FoundFile]:
+        assert not with_dependencies, "the image has the rest"
+        asked.append(list(pins))
+        return [FoundFile("pytest", "9.0", "pytest-9.0-py3-none-any.whl", "b" * 64, "", EPOCH + 3)]
+
+    monkeypatch.setattr(update, "find_sdists", find)
+    monkeypatch.setattr(update, "resolve_wheels", resolve)
+    monkeypatch.setattr(update, "ask_size", lambda _: 7)
+    monkeypatch.setattr(update, "lock_wheels", lambda found, _: [lock_bytes(b"", file=each.file) for each in found])
+    site = Site("auto", "", (), (), matrix.root / "cache")
+    assert update.update_suite(changed, changed.images["train"], KEY, PipSettings(), site) is True
+    lock = read_slot(matrix.root, suite_slot(changed, changed.images["train"], KEY))
+    assert [file.file for file in lock.files] == ["train-3.0.tar.gz", "pytest-9.0-py3-none-any.whl"]
+    assert (lock.files[0].kind, lock.files[0].size, lock.epoch) == ("sdist", 7, EPOCH + 5)
+    assert asked == [["train==3.0"], ["pytest==9.0"]]

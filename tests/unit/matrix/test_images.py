@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.matrix import AuditRule, Omission, Scope, load_matrix
+from scripts.matrix import AuditRule, Omission, Scope, Suite, load_matrix
 from scripts.model import Coverage
 from tests.unit.builders import REPOSITORY_ROOT, edit
 from tests.unit.matrix.serve import SERVE_TOML, append, problems_of
@@ -149,3 +149,30 @@ def test_an_idle_rule_is_not_reported_while_the_cells_are_unknown(root: Path) ->
     append(root, NATIVE + 'compute = "12.1"\n')
     edit(root / SERVE_TOML, 'parent = "base"', 'parent = "bass"')
     assert len(problems_of(root)) == 1
+
+
+# --- upstream's tests
+
+SUITE = '[recipe.wheel.cpu.suite]\nsdist = "serve==1.2.0"\nfolder = "tests"\nrequirements = ["pytest==9.0"]\n'
+
+
+def test_a_recipe_has_a_suite_or_none(root: Path) -> None:
+    assert load_matrix(root).images["serve"].recipes["wheel", "cpu"].suite is None
+    edit(root / SERVE_TOML, "[[scenario]]", f"{SUITE}[[scenario]]")
+    suite = Suite("serve==1.2.0", "tests", ("pytest==9.0",))
+    assert load_matrix(root).images["serve"].recipes["wheel", "cpu"].suite == suite
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("serve==1.2.0", "serve", "`serve`: expected `name==version`"),
+        ("pytest==9.0", "pytest>=9", "`pytest>=9`: expected `name==version`"),
+        ('"tests"', '"../tests"', "`../tests` cannot be a package in the sdist"),
+        ('folder = "tests"\n', "", "missing key `folder`"),
+    ],
+)
+def test_what_is_wrong_with_a_suite_is_told(old: str, new: str, said: str, root: Path) -> None:
+    edit(root / SERVE_TOML, "[[scenario]]", f"{SUITE.replace(old, new)}[[scenario]]")
+    [problem] = problems_of(root)
+    assert said in problem and "recipe.wheel.cpu.suite" in problem

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from scripts.errors import Problem
-from scripts.matrix import Absence, Scenario, Scope, select_scenarios
+from scripts.matrix import Absence, Scenario, Scope, UpstreamTest, select_scenarios
 from scripts.matrix.read_scenarios import RESERVED, read_scenarios
 from scripts.matrix.reader import Table
 from scripts.smoke.smoke import make_environment
@@ -80,6 +80,43 @@ def test_what_is_wrong_is_told_with_its_place(change: dict[str, Any], said: str)
     assert len(problems) == 1 and said in problems[0]
 
 
+TESTED: dict[str, Any] = SERVE | {"checks": ["upstream"], "tests": [{"file": "kernels/test_a.py", "passes": 3}]}
+
+
+def test_tests_of_upstreams_are_named_with_how_many_pass() -> None:
+    left_out = {"file": "test_b.py", "passes": 1, "without": ["large"], "reason": "needs 80 GB"}
+    [scenario], problems = read(TESTED | {"tests": [*TESTED["tests"], left_out]})
+    assert not problems
+    assert scenario.tests == (
+        UpstreamTest("kernels/test_a.py", 3),
+        UpstreamTest("test_b.py", 1, ("large",), "needs 80 GB"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"checks": ["load"]}, "[[scenario.tests]] and the check `upstream`, which runs them, go together"),
+        ({"tests": []}, "[[scenario.tests]] and the check `upstream`, which runs them, go together"),
+        ({"tests": [{"file": "../x.py", "passes": 1}]}, "`../x.py`: expected a Python file's path"),
+        ({"tests": [{"file": "/x.py", "passes": 1}]}, "`/x.py`: expected a Python file's path"),
+        ({"tests": [{"file": "kernels", "passes": 1}]}, "`kernels`: expected a Python file's path"),
+        ({"tests": [{"file": "x.py", "passes": 0}]}, "must be more than 0: a file of which no test passes"),
+        ({"tests": [{"file": "x.py"}]}, "missing key `passes`"),
+        ({"tests": [{"file": "x.py", "passes": 1}] * 2}, "`x.py` stands twice"),
+        ({"tests": [{"file": "x.py", "passes": 1, "without": ["a"]}]}, "tests are left out for a reason"),
+        ({"tests": [{"file": "x.py", "passes": 1, "reason": "a"}]}, "tests are left out for a reason"),
+        (
+            {"tests": [{"file": "x.py", "passes": 1, "without": ["a or b"], "reason": "c"}]},
+            "parts of the names of tests",
+        ),
+    ],
+)
+def test_what_is_wrong_with_upstreams_tests_is_told(change: dict[str, Any], said: str) -> None:
+    _, problems = read(TESTED | change)
+    assert len(problems) == 1 and said in problems[0]
+
+
 def test_what_is_missing_is_told_all_at_once() -> None:
     _, problems = read({})
     assert len(problems) == 4
@@ -99,5 +136,6 @@ def test_a_cell_goes_through_those_that_do_not_leave_it_out() -> None:
 
 
 def test_whatever_the_gate_gives_to_a_container_a_scenario_cannot() -> None:
-    given = make_environment(make_cell(RTX), Scenario("x", ("load",), 1, 1, model="llama"))
+    tests = (UpstreamTest("test_a.py", 1),)
+    given = make_environment(make_cell(RTX), Scenario("x", ("load",), 1, 1, model="llama", tests=tests))
     assert given.keys() <= set(RESERVED)

@@ -42,3 +42,33 @@ def test_a_model_that_there_is_not_makes_no_job(lab: Lab) -> None:
     edit(lab.root / "images/serve/image.toml", 'name = "default"', 'name = "default"\nmodel = "lama"')
     with pytest.raises(ConfigError, match=r"scenario `default`: unknown model `lama`\n.*one of: llama"):
         lab.jobs(CPU)
+
+
+TESTS = """[[scenario]]
+name = "upstream"
+checks = ["upstream"]
+timeout_s = 60
+memory_gib = 2
+[[scenario.tests]]
+file = "test_serve.py"
+passes = 1
+"""
+
+
+def test_tests_of_a_suite_that_a_recipe_does_not_have_make_no_job(lab: Lab) -> None:
+    path = lab.root / "images/serve/image.toml"
+    path.write_text(path.read_text() + TESTS)
+    with pytest.raises(
+        ConfigError, match=r"scenario `upstream` has tests of upstream's, and the recipe for serve-cpu no"
+    ):
+        lab.jobs(CPU)
+    lab.jobs("train-cpu")
+
+
+def test_a_suite_without_a_lock_makes_no_job(lab: Lab) -> None:
+    path = lab.root / "images/serve/image.toml"
+    path.write_text(path.read_text() + TESTS)
+    suite = '[recipe.wheel.cpu.suite]\nsdist = "serve==1.2.0"\nfolder = "tests"\nrequirements = ["pytest==9.0"]\n'
+    path.write_text(path.read_text().replace("[[scenario]]", f"{suite}[[scenario]]", 1))
+    with pytest.raises(ConfigError, match=r"suite-wheel-cpu.toml"):
+        lab.jobs(CPU)

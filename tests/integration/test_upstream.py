@@ -1,0 +1,78 @@
+"""The check of upstream's tests with the real pytest: what it reports is what the check reads."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.smoke import suite
+
+INSIDE = Path(suite.__file__).parent / "inside"
+CHECK = "import upstream, probe; probe.run_checks({'upstream': upstream.check_upstream})"
+TESTS = """
+import pytest
+from tests.helper import ONE
+
+@pytest.mark.parametrize("number", range(3))
+def test_numbers(number): assert number < 3
+
+def test_helper(): assert ONE == 1
+
+@pytest.mark.skip(reason="no such GPU")
+def test_skipped(): assert False
+
+def test_large(): assert False
+"""
+
+
+def check(folder: Path, tests: str, passes: int) -> dict[str, object]:
+    """The result of the check, run as in a container, over one file of tests."""
+    for name, text in {"__init__.py": "", "helper.py": "ONE = 1", "kernels/test_a.py": tests}.items():
+        path = folder / "upstream/tests" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    asked = [{"file": "kernels/test_a.py", "passes": passes, "without": ["large"], "reason": "it fails"}]
+    environment = {
+        **os.environ,
+        "HALLMARK_SMOKE_DIR": str(folder),
+        "HALLMARK_CHECKS": "upstream",
+        "HALLMARK_UPSTREAM": json.dumps(asked),
+        "PYTHONPATH": str(INSIDE),
+        "TMPDIR": str(folder),
+    }
+    command = [sys.executable, "-B", "-c", CHECK]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120)
+    return dict(json.loads(run.stdout))
+
+
+def test_as_many_as_before_pass(tmp_path: Path) -> None:
+    result = check(tmp_path, TESTS, 4)
+    assert result["outcome"] == "passed", result
+    measured = result["measured"]
+    assert isinstance(measured, dict)
+    assert measured["files"] == {"kernels/test_a.py": {"passed": 4, "failed": 0, "skipped": 1}}
+    assert measured["skipped"] == {"no such GPU": 1}
+
+
+@pytest.mark.parametrize(
+    ("tests", "passes", "said"),
+    [
+        (TESTS, 5, "of kernels/test_a.py 4 tests passed, and 5 did before"),
+        (
+            TESTS.replace("ONE == 1", "ONE == 2"),
+            3,
+            "1 of upstream's tests failed, the first: kernels/test_a.py::test_helper",
+        ),
+        (TESTS.replace("import ONE", "import TWO"), 1, "1 of upstream's tests failed"),
+        ("", 1, "of kernels/test_a.py 0 tests passed"),
+        ("import os; os.abort()", 1, "without a report"),
+    ],
+)
+def test_anything_less_fails(tests: str, passes: int, said: str, tmp_path: Path) -> None:
+    result = check(tmp_path, tests, passes)
+    assert result["outcome"] == "failed" and said in str(result["detail"]), result
