@@ -74,6 +74,7 @@ add("sizes", "What an image holds, by distribution: sizes -- vllm-cu128-5090-whe
 add("compare", "Compare vLLM with SGLang on a target: compare -- 5090 --only start,load", "compare")
 add("slim", "Write wheels again with only a target's GPU code: slim -- WHEEL --target 5090", "slim")
 add("lock", "Resolve every input anew (--check: only compare, without a network)", "lock")
+add("doctor", "Tell what this machine has of what is needed, and which images are for its GPUs", "doctor")
 add("engine", "Start, stop or show the Docker Engine: engine -- up|down|status", "engine")
 add("clean", "Free everything that no tag needs", "clean")
 _FOR_USERS = set(nox.registry.get())

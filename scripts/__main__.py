@@ -138,6 +138,8 @@ def make_parser() -> argparse.ArgumentParser:
     compare.add_argument("--cuda", action="append", default=[], help="only this CUDA line, or `cpu`")
     compare.add_argument("--recipe", action="append", default=[], help="only this recipe")
     compare.add_argument("--no-slim", action="store_true", help="candidates with the GPU code of other targets")
+    doctor = add("doctor", verbs.doctor, "what this machine has of what is needed, and which images are for its GPUs")
+    doctor.add_argument("--report", action="store_true", help="a text for an issue, which names nobody and no place")
     engine = add("engine", verbs.engine, "start, stop or show the Docker Engine that is used")
     engine.add_argument("action", choices=["up", "down", "status"])
     clean = add("clean", verbs.clean, "free everything that no tag needs")

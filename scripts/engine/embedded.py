@@ -62,14 +62,17 @@ class Embedded:
             if self._pid() is None:  # one that is there and does not answer yet is waited for
                 self._start(programs)
             version = self._await_version()
-        config = self.folder / "config"
-        plugin = config / "cli-plugins" / "docker-buildx"
+        plugin = self._config / "cli-plugins" / "docker-buildx"
         if not plugin.is_symlink() or plugin.resolve() != (programs / "usr/libexec/docker/cli-plugins/docker-buildx"):
             plugin.parent.mkdir(parents=True, exist_ok=True)
             plugin.unlink(missing_ok=True)
             plugin.symlink_to(programs / "usr/libexec/docker/cli-plugins/docker-buildx")
-        environment = {"PATH": _search_path(programs), "DOCKER_CONFIG": str(config)}
-        return Engine(f"unix://{self.socket}", embedded=True, version=version, environment=environment)
+        return self._describe(programs, version)
+
+    def find(self, packages: Sequence[LockedFile]) -> Engine | None:
+        """The engine where it runs and answers, else None. Nothing is started, fetched or written."""
+        version = self._ask_version() if self.is_running else ""
+        return self._describe(self.programs(packages), version) if version else None
 
     def down(self) -> bool:
         """Stop the engine; images and cache stay. Returns whether it ran. Raises Undecided where it does not stop."""
@@ -96,6 +99,14 @@ class Embedded:
             return "embedded engine: not running"
         version = self._ask_version() or "not answering"
         return f"embedded engine: {version} at unix://{self.socket} (process {pid}), log {self.log}"
+
+    @property
+    def _config(self) -> Path:
+        return self.folder / "config"
+
+    def _describe(self, programs: Path, version: str) -> Engine:
+        environment = {"PATH": _search_path(programs), "DOCKER_CONFIG": str(self._config)}
+        return Engine(f"unix://{self.socket}", embedded=True, version=version, environment=environment)
 
     def programs(self, packages: Sequence[LockedFile]) -> Path:
         """The folder that holds (or will hold) these packages' usr/."""

@@ -181,6 +181,11 @@ def driver_floor(cell: Cell) -> str:
     return max(cell.target.driver, cell.cuda.driver if cell.cuda else "", key=_version)
 
 
+def is_driver_enough(cell: Cell, gpu: Gpu) -> bool:
+    """Whether a GPU's driver is as new as a cell needs it."""
+    return _version(gpu.driver) >= _version(driver_floor(cell))
+
+
 def request_device(engine: Engine, gpu: Gpu) -> DeviceRequest:
     """How this engine is asked for the GPU: by CDI where it knows the device, else by NVIDIA's runtime.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from scripts.verbs.cells import build, clean, engine, fetch, lock, plan, publish, reproduce, smoke, verdict
 from scripts.verbs.code import audit, sizes, slim
 from scripts.verbs.comparing import compare
+from scripts.verbs.examining import doctor
 
 Verb = Callable[[Path, argparse.Namespace], int]
 
@@ -16,6 +17,7 @@ __all__ = [
     "build",
     "clean",
     "compare",
+    "doctor",
     "engine",
     "fetch",
     "lock",

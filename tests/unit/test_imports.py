@@ -36,7 +36,7 @@ ORDER = [
     ["publish"],
     ["project"],
     ["pipeline"],
-    ["compare", "reproduce", "sizes", "trim"],
+    ["compare", "doctor", "reproduce", "sizes", "trim"],
     ["report"],
     ["verbs"],
     ["__main__"],

@@ -27,12 +27,14 @@ from scripts.compare import run as compare_run
 from scripts.compare.asked import PARTS
 from scripts.compare.engines import ENGINES
 from scripts.compare.run import Asked
+from scripts.doctor.examine import Examination
+from scripts.doctor.seen import Finding, Mark, Private
 from scripts.errors import ExitCode, Undecided
 from scripts.matrix import explain_absence, load_matrix
 from scripts.model import Outcome, Result, Verdict
 from scripts.pipeline import CellReport, Job, Stage
 from scripts.plan import make_plan
-from scripts.verbs import cells, code, comparing
+from scripts.verbs import cells, code, comparing, examining
 from scripts.workspace import Workspace
 from tests.unit.audit.made import library
 from tests.unit.builders import DATA, REPOSITORY_ROOT, edit, write, write_locked_project, write_locks
@@ -575,6 +577,38 @@ def test_how_a_comparison_ends(results: list[str], undecided: bool, code: int) -
     comparison = make_comparison(*(make_column(f"cell-{result}", "An engine", *made[result]) for result in results))
     assert comparing.judge(comparison, ["load"], undecided) == code
     assert comparing.judge(comparison, ["start"], undecided) == (3 if undecided else 0), "that part was not asked for"
+
+
+# --- doctor
+
+
+@pytest.mark.parametrize(("mark", "code"), [(Mark.THERE, 0), (Mark.UNASKED, 0), (Mark.MISSING, 3)])
+@pytest.mark.parametrize("arguments", [[], ["--report"]])
+def test_a_machine_that_lacks_something_is_3(
+    mark: Mark,
+    code: int,
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    findings = (Finding(Mark.THERE, "clock", "well"), Finding(mark, "disk", "on [tower] /mnt", "mend it"))
+    found = Examination(findings, "Linux", "0123456789ab", Private(frozenset({"tower"})))
+    monkeypatch.setattr(examining, "examine", lambda root: found)
+    assert main(["--project", str(tmp_path), "doctor", *arguments]) == code
+    printed = capsys.readouterr().out
+    assert ("[tower] /mnt" in printed) is (not arguments)
+    assert ("[<name>] <path>" in printed and printed.startswith("```text\n")) is bool(arguments)
+
+
+def test_a_machine_of_which_nothing_can_be_said_is_3_and_shows_no_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--project", str(tmp_path), "doctor"]) == 3  # there is no project, and no socket or process in a test
+    printed = capsys.readouterr()
+    assert "Traceback" not in printed.out + printed.err
+    assert "✗ settings" in printed.out and "matrix.toml" in printed.out and "✗ engine" in printed.out
+    assert list(tmp_path.iterdir()) == []
 
 
 # --- nox

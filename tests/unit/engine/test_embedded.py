@@ -121,6 +121,22 @@ def test_one_that_is_there_and_does_not_answer_yet_is_waited_for(lab: Lab) -> No
     assert lab.started == []
 
 
+def test_one_that_runs_is_found_and_one_that_does_not_is_not_started(lab: Lab) -> None:
+    assert lab.engine.find(PACKAGES) is None
+    lab.process = 4711
+    assert lab.engine.find(PACKAGES) is None, "it does not answer"
+    lab.answers = True
+    assert lab.engine.find(PACKAGES) == lab.up()
+    assert lab.started == []
+
+
+def test_looking_for_it_writes_nothing(lab: Lab) -> None:
+    lab.process, lab.answers = 4711, True
+    engine = lab.engine.find(PACKAGES)
+    assert engine and engine.embedded and engine.version == "26.1.5"
+    assert not lab.engine.folder.exists()
+
+
 def test_one_that_does_not_start_is_undecided_and_shows_its_log(lab: Lab) -> None:
     lab.starts_well = False
 

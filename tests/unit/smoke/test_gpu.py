@@ -15,7 +15,15 @@ import requests
 from scripts.errors import ExitCode, Undecided
 from scripts.model import Cell, CudaLine
 from scripts.smoke import gpu as module
-from scripts.smoke.gpu import Gpu, choose_targets, driver_floor, find_gpus, hold_targets, request_device
+from scripts.smoke.gpu import (
+    Gpu,
+    choose_targets,
+    driver_floor,
+    find_gpus,
+    hold_targets,
+    is_driver_enough,
+    request_device,
+)
 from scripts.smoke.trial import run_trial
 from tests.unit.builders import CPU, RTX, SCENARIO, make_cell
 from tests.unit.fake_docker import FakeDocker, raise_
@@ -180,6 +188,13 @@ def test_anything_but_the_target_is_undecided(shown: list[Gpu], said: str) -> No
 @pytest.mark.parametrize("driver", ["570.124.06", "570.133", "1000.1"])
 def test_a_driver_that_is_just_new_enough_will_do(driver: str) -> None:
     assert choose_targets(CELL, [but(driver=driver)])[0].driver == driver
+
+
+@pytest.mark.parametrize(
+    ("driver", "enough"), [("570.124.06", True), ("570.124.05", False), ("1000.1", True), ("99.1", False), ("", False)]
+)
+def test_a_driver_is_enough_from_the_floor_on(driver: str, enough: bool) -> None:
+    assert is_driver_enough(CELL, but(driver=driver)) is enough
 
 
 @pytest.mark.parametrize(
