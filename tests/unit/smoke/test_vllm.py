@@ -57,7 +57,7 @@ class Server:
 
 
 def test_it_has_every_check_that_a_scenario_names(script: Any) -> None:
-    assert {"guard", *script.CHECKS} == {check for scenario in SCENARIOS for check in scenario["checks"]}
+    assert {"guard", "upstream", *script.CHECKS} == {check for scenario in SCENARIOS for check in scenario["checks"]}
 
 
 def test_it_starts_what_users_start_and_what_the_scenario_adds(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
