@@ -7,6 +7,7 @@ from pathlib import Path
 from scripts.verbs.cells import build, clean, engine, fetch, lock, plan, publish, reproduce, smoke, verdict
 from scripts.verbs.code import audit, sizes, slim
 from scripts.verbs.comparing import compare
+from scripts.verbs.serving import serve
 
 Verb = Callable[[Path, argparse.Namespace], int]
 
@@ -22,6 +23,7 @@ __all__ = [
     "plan",
     "publish",
     "reproduce",
+    "serve",
     "sizes",
     "slim",
     "smoke",

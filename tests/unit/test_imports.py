@@ -37,7 +37,7 @@ ORDER = [
     ["project"],
     ["pipeline"],
     ["compare", "reproduce", "sizes", "trim"],
-    ["report"],
+    ["report", "serve"],
     ["verbs"],
     ["__main__"],
 ]
