@@ -95,6 +95,8 @@ def lint(session: nox.Session) -> None:
     run(session, str(programs / "hadolint"), *sorted(map(str, dockerfiles)))
     workflows = sorted(map(str, ROOT.glob(".github/workflows/*.yml")))
     run(session, str(programs / "check-jsonschema"), "--builtin-schema", "vendor.github-workflows", *workflows)
+    compose = sorted(map(str, ROOT.glob("images/*/compose*.yaml")))
+    run(session, str(programs / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec", *compose)
     run(session, str(programs / "zizmor"), "--offline", "--quiet", *workflows)
     verb(session, "lock", "--check")
 

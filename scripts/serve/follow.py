@@ -13,6 +13,7 @@ import requests
 from docker.errors import DockerException
 
 FINISH_S = 5.0  # for what an ended container still had to say
+AGAIN_S = 0.5
 KEPT = 20  # lines for whoever asks why it ended
 
 
@@ -54,7 +55,8 @@ class Follower:
                 try:
                     self._read_on(since)
                     return
-                except requests.RequestException:  # nothing was said for so long that the SDK gave up waiting
+                except (requests.ConnectionError, requests.Timeout):  # lost, or nothing was said for too long
+                    time.sleep(AGAIN_S)
                     since = time.time()
                     self._container.reload()
                     if self._container.status != "running":

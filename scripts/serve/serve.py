@@ -56,7 +56,9 @@ def serve(bench: Bench, subject: Subject, model: Model, wanted: Wanted, way: Way
             show_use(model.name, port)
             for line in follower.lines():
                 log.print(line, markup=False)
-            require_running(container, bench.engine, follower)
+            while True:  # until it has ended, as its output has, or until Ctrl-C
+                require_running(container, bench.engine, follower)
+                time.sleep(POLL_S)
     except KeyboardInterrupt:
         if not ready:
             raise
