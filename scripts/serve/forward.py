@@ -48,6 +48,7 @@ class Forwarder:
         self._fault: OSError | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end: asyncio.Event | None = None
+        self._carried: set[asyncio.Task[None]] = set()
         self._thread = Thread(target=self._run, name="forwarder", daemon=True)
 
     def __enter__(self) -> Self:
@@ -81,10 +82,16 @@ class Forwarder:
 
     async def _serve(self) -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
-        server = await asyncio.start_server(self._carry, sock=self._listener)
+        server = await asyncio.start_server(self._accept, sock=self._listener)
         self._begun.set()
         await self._end.wait()
         server.close()  # what is being carried is cancelled with the loop
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A task of our own: one that asyncio makes prints a traceback when it is cancelled.
+        task = asyncio.create_task(self._carry(reader, writer))
+        self._carried.add(task)
+        task.add_done_callback(self._carried.discard)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -47,10 +47,12 @@ def serve(bench: Bench, subject: Subject, model: Model, wanted: Wanted, way: Way
                 gpu = stack.enter_context(bench.hold_gpus(cell, 1))[0]
                 devices = (request_device(bench.engine, gpu),)
             note(f"{cell.id}: {subject.name} serves {model.folder or model.name}; {way.value}")
+            # Entered before the container, so left after it: what is being answered as it stops comes through.
+            carrying = stack.enter_context(ExitStack())
             container = stack.enter_context(open_container(bench.engine, subject, model, wanted, way, devices))
             follower = Follower(container)
             if listener:
-                stack.enter_context(_forward(listener, container, way, wanted))
+                carrying.enter_context(_forward(listener, container, way, wanted))
             wait_until_healthy(bench.engine, cell.id, container, follower, port)
             ready = True
             show_use(model.name, port)

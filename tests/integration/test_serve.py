@@ -112,10 +112,17 @@ def test_a_server_is_asked_from_here_until_ctrl_c(served: Project, engine: Engin
     while not look(port)["lost"]:
         assert time.monotonic() < deadline
         time.sleep(0.2)
+    # An answer that is under way when Ctrl-C comes is given whole.
+    connection.request("POST", "/pieces", b"")
+    answer = connection.getresponse()
+    assert answer.readline() == b"data: 0\n"
+    idle = http.client.HTTPConnection("127.0.0.1", port, timeout=WITHIN_S)
+    idle.connect()
     process.send_signal(signal.SIGINT)
+    assert answer.read().endswith(b"data: 4\n\n")
     _, said = finish(process, WITHIN_S)
     assert process.returncode == 0, said
-    assert "stopping" in said and is_free(port) and is_gone(engine, port)
+    assert "stopping" in said and "Traceback" not in said and is_free(port) and is_gone(engine, port)
     # What it keeps is there at the next start.
     again = start(served, model, port)
     assert look(port)["starts"] == around["starts"] + 1

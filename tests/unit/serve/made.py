@@ -123,17 +123,18 @@ class Serving:
     def _forward(self, listener: Listener, address: tuple[str, int], namespace: int | None = None) -> Carrying:
         assert listener is self.listener
         self.carried.append((address, namespace))
-        return Carrying(listener)
+        return Carrying(listener, self)
 
 
 class Carrying:
     """A forwarder's block."""
 
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
+    def __init__(self, listener: Listener, serving: Serving) -> None:
+        self._listener, self._serving = listener, serving
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        assert self._serving.container.removed, "an answer that is under way would be cut"
         self._listener.close()
