@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from scripts import verbs
 from scripts.compare.asked import PARTS, RUNS
@@ -17,6 +18,24 @@ from scripts.errors import ExitCode, HallmarkError
 # A build of wheels keeps about four cores busy: unpacking, hashing and compressing.
 DEFAULT_JOBS = max(1, (os.cpu_count() or 1) // 4)
 ROOT = Path(__file__).resolve().parent.parent
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that can leave what stands after `--` to somebody else: with `rest` set, it comes as `arguments`.
+
+    By itself argparse takes no positional arguments that stand behind an option.
+    """
+
+    rest = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does, up to `--`."""
+        if not self.rest:
+            return super().parse_known_args(args, namespace)
+        cut = args.index("--") if "--" in args else len(args)
+        found, unknown = super().parse_known_args(args[:cut], namespace)
+        found.arguments = args[cut + 1 :]
+        return found, unknown
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,11 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """The verbs and their options. A usage mistake ends with exit code 2, as argparse does by itself."""
-    parser = argparse.ArgumentParser(prog="python -m scripts", description=sys.modules["scripts"].__doc__)
+    parser = Parser(prog="python -m scripts", description=sys.modules["scripts"].__doc__)
     parser.add_argument("--project", type=Path, default=ROOT, metavar="DIR", help="the checkout (default: this one)")
     parsers = parser.add_subparsers(required=True, metavar="VERB")
 
-    def add(name: str, run: verbs.Verb, summary: str) -> argparse.ArgumentParser:
+    def add(name: str, run: verbs.Verb, summary: str) -> Parser:
         verb = parsers.add_parser(name, help=summary, description=summary)
         verb.set_defaults(run=run)
         return verb
@@ -140,6 +159,16 @@ def make_parser() -> argparse.ArgumentParser:
     compare.add_argument("--no-slim", action="store_true", help="candidates with the GPU code of other targets")
     doctor = add("doctor", verbs.doctor, "what this machine has of what is needed, and which images are for its GPUs")
     doctor.add_argument("--report", action="store_true", help="a text for an issue, which names nobody and no place")
+    serve = add("serve", verbs.serve, "serve a model from a cell's stamped image, on 127.0.0.1, until Ctrl-C")
+    serve.rest = True
+    serve.usage = "%(prog)s [OPTION …] CELL MODEL [-- ENGINE ARGUMENTS]"
+    serve.add_argument("cell", metavar="CELL", help="such as vllm-cu130-5090-wheel; one that was accepted")
+    serve.add_argument("model", metavar="MODEL", help="a folder of this machine, or a name on a model hub")
+    serve.add_argument("--port", type=int, default=8000, help="of 127.0.0.1 (default: %(default)s)")
+    serve.add_argument(
+        "--env", action="append", default=[], metavar="NAME[=VALUE]", help="a variable for the engine (may be repeated)"
+    )
+    serve.add_argument("--candidate", action="store_true", help="serve the cell's candidate, though it has no stamp")
     engine = add("engine", verbs.engine, "start, stop or show the Docker Engine that is used")
     engine.add_argument("action", choices=["up", "down", "status"])
     clean = add("clean", verbs.clean, "free everything that no tag needs")

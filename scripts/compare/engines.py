@@ -1,4 +1,4 @@
-"""The engines that can be compared, as data: how each is started, and held to its share of a GPU."""
+"""The engines that images have, as data: how each is started, and held to its share of a GPU."""
 
 from __future__ import annotations
 
@@ -32,17 +32,23 @@ class ServingEngine:
     counted: float
     cache_size: str
 
+    def launch(self, model: str, name: str, host: str, port: int) -> list[str]:
+        """The engine's server of a model, under a name that requests ask for it by, listening at an address."""
+        return [
+            *self.program,
+            *self.model_option,
+            model,
+            *("--served-model-name", name),
+            *("--host", host, "--port", str(port)),
+        ]
+
     def command(self, model: str, port: int, dtype: str, length: int, *, caching: bool, eager: bool) -> list[str]:
         """The engine's server of a model with random weights, but for its share of memory.
 
         `eager`: without compilation and graphs, which an engine has by default.
         """
         return [
-            *self.program,
-            *self.model_option,
-            model,
-            *("--served-model-name", NAME),
-            *("--host", "127.0.0.1", "--port", str(port)),
+            *self.launch(model, NAME, "127.0.0.1", port),
             *("--load-format", "dummy", "--dtype", dtype),
             *(self.length_option, str(length)),
             *self.report_cached,

@@ -8,6 +8,7 @@ from scripts.verbs.cells import build, clean, engine, fetch, lock, plan, publish
 from scripts.verbs.code import audit, sizes, slim
 from scripts.verbs.comparing import compare
 from scripts.verbs.examining import doctor
+from scripts.verbs.serving import serve
 
 Verb = Callable[[Path, argparse.Namespace], int]
 
@@ -24,6 +25,7 @@ __all__ = [
     "plan",
     "publish",
     "reproduce",
+    "serve",
     "sizes",
     "slim",
     "smoke",

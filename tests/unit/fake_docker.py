@@ -18,7 +18,7 @@ from scripts.engine import Engine
 Act = Callable[[], Any]
 
 
-def raise_(error: Exception) -> Any:
+def raise_(error: BaseException) -> Any:
     raise error
 
 
@@ -34,6 +34,8 @@ class FakeDocker:
         self.alive = True
         self.images = FakeImages(self)
         self.containers = FakeContainers(self)
+        self.networks = FakeNetworks(self)
+        self.entry_points: dict[str, list[str]] = {}
         self.api = self
 
     def engine(self, folder: Path | None = None, *, embedded: bool = False) -> Engine:
@@ -83,6 +85,7 @@ class FakeEngine(Engine):
 class FakeImage:
     def __init__(self, docker: FakeDocker, digest: str) -> None:
         self.docker, self.id = docker, digest
+        self.attrs: dict[str, Any] = {"Config": {"Entrypoint": docker.entry_points.get(digest)}}
 
     @property
     def tags(self) -> list[str]:
@@ -127,7 +130,7 @@ class FakeContainers:
 
     def get(self, name: str) -> FakeContainer:
         self.docker.check()
-        if name not in self.docker.made:
+        if name not in self.docker.made or self.docker.made[name].removed:
             raise NotFound(f"no such container: {name}")
         return self.docker.made[name]
 
@@ -136,6 +139,34 @@ class FakeContainers:
         assert all, "those that have ended, too"
         pattern, status = re.compile(filters["name"]), filters["status"]
         return [each for each in self.docker.made.values() if pattern.match(f"/{each.name}") and each.status == status]
+
+
+class FakeNetworks:
+    """The networks by name, each with what it was made of."""
+
+    def __init__(self, docker: FakeDocker) -> None:
+        self.docker = docker
+        self.there: dict[str, dict[str, Any]] = {"none": {}, "host": {}}
+
+    def list(self, names: list[str] | None = None) -> list[FakeNetwork]:
+        """As the engine: a part of a name finds it, too."""
+        self.docker.check()
+        found = [name for name in self.there if names is None or any(part in name for part in names)]
+        return [FakeNetwork(self, name) for name in found]
+
+    def create(self, name: str, **options: Any) -> FakeNetwork:
+        self.docker.check()
+        assert name not in self.there, "the engine would make a second one of the same name"
+        self.there[name] = options
+        return FakeNetwork(self, name)
+
+
+class FakeNetwork:
+    def __init__(self, networks: FakeNetworks, name: str) -> None:
+        self.networks, self.name = networks, name
+
+    def remove(self) -> None:
+        del self.networks.there[self.name]
 
 
 class FakeContainer:
@@ -151,13 +182,20 @@ class FakeContainer:
         self.hangs = False
         self.stream: list[Any] = []  # what follows its output is handed: bytes, an act to call or an error to raise
         self.killed = self.removed = False
+        self.stopped: float | None = None
+        self.id = "c0ffee"
+        self.pid = 1
+        self.addresses: dict[str, str] = {}
         self.on_start: Act = lambda: None
         self.on_wait: Act = lambda: None
         self.on_remove: Act = lambda: None
+        self.on_stop: Act = lambda: None
 
     @property
     def attrs(self) -> dict[str, Any]:
-        return {"State": {"ExitCode": self.code, "OOMKilled": self.oom_killed, "FinishedAt": self.finished}}
+        state = {"ExitCode": self.code, "OOMKilled": self.oom_killed, "FinishedAt": self.finished, "Pid": self.pid}
+        networks = {name: {"IPAddress": address} for name, address in self.addresses.items()}
+        return {"State": state, "NetworkSettings": {"Networks": networks}}
 
     def start(self) -> None:
         self.docker.check()
@@ -180,9 +218,22 @@ class FakeContainer:
             raise APIError("is not running")
         self.status, self.killed, self.code = "exited", True, 137
 
-    def logs(self, *, stdout: bool, stderr: bool, stream: bool = False, follow: bool = False) -> Any:
+    def stop(self, timeout: float) -> None:
         self.docker.check()
-        assert stdout != stderr, "results and log are two things"
+        self.on_stop()
+        self.stopped, self.status = timeout, "exited"
+
+    def logs(
+        self,
+        *,
+        stdout: bool = True,
+        stderr: bool = True,
+        stream: bool = False,
+        follow: bool = False,
+        since: float | None = None,
+    ) -> Any:
+        self.docker.check()
+        assert stream or stdout != stderr, "results and log are two things"
         if stream:
             assert follow and stdout
             return self._follow()
@@ -198,6 +249,8 @@ class FakeContainer:
                 item()
 
     def remove(self, *, force: bool, v: bool) -> None:
+        if self.removed:
+            raise NotFound(f"no such container: {self.name}")
         assert force, "a container that still runs is to go, too"
         assert v, "and so are the volumes that the engine made for it"
         self.on_remove()

@@ -37,7 +37,7 @@ ORDER = [
     ["project"],
     ["pipeline"],
     ["compare", "doctor", "reproduce", "sizes", "trim"],
-    ["report"],
+    ["report", "serve"],
     ["verbs"],
     ["__main__"],
 ]

@@ -34,7 +34,9 @@ from scripts.matrix import explain_absence, load_matrix
 from scripts.model import Outcome, Result, Verdict
 from scripts.pipeline import CellReport, Job, Stage
 from scripts.plan import make_plan
-from scripts.verbs import cells, code, comparing, examining
+from scripts.serve.container import Wanted
+from scripts.serve.model import Model
+from scripts.verbs import cells, code, comparing, examining, serving
 from scripts.workspace import Workspace
 from tests.unit.audit.made import library
 from tests.unit.builders import DATA, REPOSITORY_ROOT, edit, write, write_locked_project, write_locks
@@ -609,6 +611,77 @@ def test_a_machine_of_which_nothing_can_be_said_is_3_and_shows_no_traceback(
     assert "Traceback" not in printed.out + printed.err
     assert "✗ settings" in printed.out and "matrix.toml" in printed.out and "✗ engine" in printed.out
     assert list(tmp_path.iterdir()) == []
+
+
+# --- serve
+
+
+class Served:
+    """Stands in for the engine and the server: keeps what it is asked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[Any] = []
+        monkeypatch.setattr(serving, "open_bench", lambda project: SimpleNamespace(engine="engine"))
+        monkeypatch.setattr(serving, "choose_way", lambda engine, model: "way")
+        monkeypatch.setattr(serving, "find_stamped", lambda bench, job: ("stamped", job.cell.id))
+        monkeypatch.setattr(serving, "find_candidate", lambda bench, job: ("candidate", job.cell.id))
+        monkeypatch.setattr(serving, "serve_model", self._serve)
+
+    def _serve(self, bench: object, subject: object, model: Model, wanted: Wanted, way: str) -> int:
+        self.asked.append((subject, model.name, wanted, way))
+        return 0
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Served:
+    return Served(monkeypatch)
+
+
+def test_what_is_asked_of_a_server_reaches_it(
+    project: list[str], served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HANDED", "on")
+    assert main([*project, "serve", CELL, "team/model"]) == 0
+    own = ["--port", "8001", "--env", "A=b=c", "--env", "HANDED", "--candidate"]
+    assert main([*project, "serve", CELL, "team/model", *own, "--", "--port", "9", "--", "x"]) == 0
+    assert served.asked == [
+        (("stamped", CELL), "team/model", Wanted(8000), "way"),
+        (
+            ("candidate", CELL),
+            "team/model",
+            Wanted(8001, ("--port", "9", "--", "x"), {"A": "b=c", "HANDED": "on"}),
+            "way",
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["*-cpu", "team/model"], "one cell is served, and these were selected: serve-cpu, train-cpu"),
+        (["nothing", "team/model"], "no cell matches"),
+        (["serve-cu130-*", "team/model"], "not built yet"),
+        ([CELL, "team/model", "--port", "0"], "no port 0"),
+        ([CELL, "team/model", "--port", "65536"], "no port 65536"),
+        ([CELL, "team/model", "--env", "NO_SUCH_VARIABLE"], "`NO_SUCH_VARIABLE` is no variable"),
+        ([CELL, "team/model", "--env", "=x"], "`=x` is no variable"),
+        ([CELL, "./nowhere"], "is no folder of this machine"),
+    ],
+)
+def test_a_server_that_cannot_be_meant_is_refused(
+    arguments: list[str], said: str, project: list[str], served: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*project, "serve", *arguments]) == 2
+    assert said in capsys.readouterr().err and served.asked == []
+
+
+@pytest.mark.parametrize("arguments", [[CELL], [CELL, "team/model", "more"], [CELL, "--", "team/model"]])
+def test_a_server_needs_its_two_words_before_the_engines(
+    arguments: list[str], project: list[str], served: Served
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*project, "serve", *arguments])
+    assert ended.value.code == 2 and served.asked == []
 
 
 # --- nox

@@ -52,7 +52,7 @@ class AuditedDocker(FakeDocker):
         for digest, tags in self.tags.items():
             if reference == digest or reference in tags:
                 image = FakeImage(self, digest)
-                image.attrs = {"Config": {"Volumes": self.volumes}}  # type: ignore[attr-defined]
+                image.attrs = {"Config": {"Volumes": self.volumes}}
                 return image
         raise ImageNotFound(f"no such image: {reference}")
 

@@ -323,7 +323,7 @@ def test_an_interruption_stays_one_and_says_what_is_left_behind(monkeypatch: pyt
     monkeypatch.setattr(module, "note", said.append)
     docker = FakeDocker()
     docker.behave = change(
-        on_wait=lambda: raise_(KeyboardInterrupt()),  # type: ignore[arg-type]
+        on_wait=lambda: raise_(KeyboardInterrupt()),
         on_remove=lambda: raise_(requests.ConnectionError("gone")),
     )
     with pytest.raises(KeyboardInterrupt), open_sandbox(docker.engine(), REQUEST) as sandbox:

@@ -172,7 +172,7 @@ def test_an_interruption_removes_the_container() -> None:
 
     def setup(container: FakeContainer) -> None:
         containers.append(container)
-        container.on_wait = lambda: raise_(KeyboardInterrupt())  # type: ignore[arg-type]
+        container.on_wait = lambda: raise_(KeyboardInterrupt())
 
     with pytest.raises(KeyboardInterrupt):
         run(setup)
