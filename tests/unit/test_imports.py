@@ -22,7 +22,7 @@ ORDER = [
     ["files", "console", "site"],
     ["zips", "locks"],
     ["oci"],
-    ["registry", "workspace"],
+    ["registry", "workspace", "attest"],
     ["matrix"],
     ["index", "gpucode", "engine"],
     ["plan", "fetch"],
