@@ -7,6 +7,7 @@ from pathlib import Path
 from scripts.verbs.cells import build, clean, engine, fetch, lock, plan, publish, reproduce, smoke, verdict
 from scripts.verbs.code import audit, sizes, slim
 from scripts.verbs.comparing import compare
+from scripts.verbs.verifying import verify
 
 Verb = Callable[[Path, argparse.Namespace], int]
 
@@ -26,4 +27,5 @@ __all__ = [
     "slim",
     "smoke",
     "verdict",
+    "verify",
 ]

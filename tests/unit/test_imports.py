@@ -33,7 +33,7 @@ ORDER = [
     ["compile"],
     ["audit", "smoke"],
     ["verdict"],
-    ["publish"],
+    ["publish", "verify"],
     ["project"],
     ["pipeline"],
     ["compare", "reproduce", "sizes", "trim"],
