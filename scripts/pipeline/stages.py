@@ -21,6 +21,7 @@ from scripts.model import Outcome, Result, Verdict
 from scripts.pipeline.abreast import run_abreast
 from scripts.pipeline.bench import Bench
 from scripts.pipeline.candidate import Candidate
+from scripts.pipeline.described import describe_job, licences_in
 from scripts.pipeline.job import Job
 from scripts.pipeline.judge import (
     AUDIT_FILE,
@@ -141,6 +142,8 @@ def publish(
             layout,
             tags,
             Proof(job.cell, required_checks(job.cell, job.scenarios), tuple(results), *job.part(evidence)),
+            describe_job(job),
+            licences_in(bench.cache),
             open_signer(bench.project.site),
             bench.workspace.locks,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,11 +24,12 @@ class Proof:
     informative: tuple[Evidence, ...] = ()
 
 
-def describe_proof(proof: Proof, tags: Sequence[str]) -> dict[str, Any]:
+def describe_proof(proof: Proof, tags: Sequence[str], statements: Mapping[str, str]) -> dict[str, Any]:
     """The proof as the predicate of a test result: https://github.com/in-toto/attestation (test-result v0.1).
 
     A digest alone does not say what it was accepted as, so the cell, its GPU and its tags are part of the predicate.
-    What failed of scenarios that decide nothing is a warning.
+    What failed of scenarios that decide nothing is a warning. `statements` are the digests of those that belong to it,
+    by the types of their predicates.
     """
     decisive = [*proof.results, *_name_results(proof.evidence)]
     informative = _name_results(proof.informative)
@@ -51,6 +52,7 @@ def describe_proof(proof: Proof, tags: Sequence[str]) -> dict[str, Any]:
         "cuda": {"line": cuda.id, "toolkit": cuda.toolkit, "driver": cuda.driver} if cuda else None,
         "tags": list(tags),
         "hosts": [dict(pairs) for pairs in sorted({tuple(sorted(each.host.items())) for each in seen})],
+        "statements": {kind: {"sha256": digest.removeprefix("sha256:")} for kind, digest in statements.items()},
         "finished": max((each.finished for each in seen), default=""),
     }
 

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scripts.attest.build import Build, Licences
 from scripts.attest.envelope import ENVELOPE_TYPE, PAYLOAD_TYPE, seal
 from scripts.attest.keys import Signer
+from scripts.attest.provenance import PROVENANCE, describe_build
+from scripts.attest.sbom import BOM, list_contents
 from scripts.attest.statement import TEST_RESULT, make_statement
 from scripts.engine import Engine
 from scripts.engine.images import digest_of_tag, remove_image, set_tag, tags_of
+from scripts.oci.descriptor import digest_of
 from scripts.oci.layout import Layout
 from scripts.plan import PlannedCell
 from scripts.publish.attach import attach
@@ -79,19 +83,26 @@ def stamp_registry(
     layout: Layout,
     tags: Tags,
     proof: Proof,
+    build: Build,
+    licences: Licences,
     signer: Signer | None,
     lock_folder: Path,
 ) -> str:
     """Push the candidate by digest, attach its evidence, then promote both tags; returns the moving one's reference."""
     digest = push_candidate(registry, repository, layout)
 
-    def say(predicate_type: str, predicate: Mapping[str, Any]) -> None:
-        """Attach a statement about the candidate."""
-        envelope = seal(make_statement(str(repository), digest, predicate_type, predicate), signer)
+    def say(predicate_type: str, predicate: Mapping[str, Any]) -> str:
+        """Attach a statement about the candidate; the digest of its bytes."""
+        statement = make_statement(str(repository), digest, predicate_type, predicate)
         notes = dict.fromkeys(_TYPE_NOTES, predicate_type)
+        envelope = seal(statement, signer)
         attach(registry, repository, layout.manifest, PAYLOAD_TYPE, envelope, ENVELOPE_TYPE, lock_folder, notes)
+        return digest_of(statement)
 
-    say(TEST_RESULT, describe_proof(proof, tags.all))
+    # The test result is last, and names the others: where it is, they are, and none can be exchanged.
+    sbom = say(BOM, list_contents(build, digest, licences))
+    provenance = say(PROVENANCE, describe_build(build, sbom))
+    say(TEST_RESULT, describe_proof(proof, tags.all, {PROVENANCE: provenance, BOM: sbom}))
     for tag in tags.all:
         promote(registry, repository, digest, tag, lock_folder)
     return f"{repository}:{tags.moving}"

@@ -22,6 +22,9 @@ def show_verification(found: Verification) -> None:
     if found.tested:
         signed = f"by the key {found.key_id}" if found.key_id else "not looked at"
         rows = [*describe(found.tested), ("signature", signed)]
+        if found.provenance:
+            parts = f"{found.provenance.inputs} inputs, {found.components} components in the image"
+            rows.append(("build", f"{found.provenance.build_id[:12]}: {parts}"))
         if found.verdict is Verdict.ACCEPTED:
             rows.append(("pull", f"{found.image.repository}@{found.digest}"))
         for name, text in rows:
@@ -58,4 +61,6 @@ def render_verification(found: Verification) -> dict[str, Any]:
         "key": found.key_id,
         "steps": [{"step": each.check, "outcome": each.outcome, "detail": each.detail} for each in found.results],
         "tested": asdict(found.tested) if found.tested else None,
+        "provenance": asdict(found.provenance) if found.provenance else None,
+        "components": found.components,
     }

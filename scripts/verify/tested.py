@@ -40,7 +40,10 @@ class Expected:
 
 @dataclass(frozen=True)
 class Tested:
-    """A test result as it was read. `finished` is a time in UTC; `hosts` describe the machines that it was seen on."""
+    """A test result as it was read. `finished` is a time in UTC; `hosts` describe the machines that it was seen on.
+
+    `statements` are the digests of those that belong to it, by the types of their predicates.
+    """
 
     result: str
     cell: str
@@ -55,6 +58,7 @@ class Tested:
     hosts: tuple[dict[str, str], ...]
     finished: str
     driver_floor: str
+    statements: dict[str, str]
 
 
 def read_tested(statement: Statement) -> Tested:
@@ -62,23 +66,25 @@ def read_tested(statement: Statement) -> Tested:
     predicate = statement.predicate
     try:
         cuda: dict[str, Any] = predicate["cuda"] or {}
-        target = predicate["target"]
+        target: dict[str, Any] = predicate["target"]
+        names = [as_text(target[key]) for key in ("id", "name", "compute")]
         tested = Tested(
-            result=_text(predicate["result"]),
-            cell=_text(predicate["cell"]),
+            result=as_text(predicate["result"]),
+            cell=as_text(predicate["cell"]),
             tags=_texts(predicate["tags"]),
-            target=Target(
-                _text(target["id"]), _text(target["name"]), _text(target["compute"]), _text(cuda.get("line", ""))
-            ),
+            target=Target(names[0], names[1], names[2], as_text(cuda.get("line", ""))),
             passed=_texts(predicate["passedTests"]),
             warned=_texts(predicate["warnedTests"]),
             failed=_texts(predicate["failedTests"]),
             required=_texts(predicate["requiredTests"]),
             informative=_texts(predicate["informativeTests"]),
             scenarios=_texts([each["name"] for each in predicate["configuration"]]),
-            hosts=tuple({_text(key): _text(value) for key, value in host.items()} for host in predicate["hosts"]),
-            finished=_text(predicate["finished"]),
-            driver_floor=_text(cuda.get("driver", "")),
+            hosts=tuple({as_text(key): as_text(value) for key, value in host.items()} for host in predicate["hosts"]),
+            finished=as_text(predicate["finished"]),
+            driver_floor=as_text(cuda.get("driver", "")),
+            statements={
+                as_text(kind): f"sha256:{as_text(digest['sha256'])}" for kind, digest in predicate["statements"].items()
+            },
         )
     except KeyError as error:
         raise ValueError(f"a test result without {error.args[0]!r}") from None
@@ -89,8 +95,8 @@ def read_tested(statement: Statement) -> Tested:
     return tested
 
 
-def _text(value: object) -> str:
-    """A text, with what could upset a terminal made harmless."""
+def as_text(value: object) -> str:
+    """A text, with what could upset a terminal made harmless. Raises TypeError for anything else."""
     if not isinstance(value, str):
         raise TypeError
     return "".join(character if character.isprintable() else "?" for character in value)
@@ -99,7 +105,7 @@ def _text(value: object) -> str:
 def _texts(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise TypeError
-    return tuple(map(_text, value))
+    return tuple(map(as_text, value))
 
 
 def check_result(tested: Tested) -> str:

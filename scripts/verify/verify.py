@@ -14,6 +14,7 @@ from scripts.registry.failures import DigestMismatch
 from scripts.registry.reference import ImageName
 from scripts.verdict import decide
 from scripts.verify.artifacts import Attached, list_artifacts, read_artifact
+from scripts.verify.origin import Provenance, check_provenance, check_sbom
 from scripts.verify.tested import (
     Expected,
     Refusal,
@@ -46,12 +47,17 @@ class Case:
     statements: list[Attached] = field(default_factory=list)
     tested: Tested | None = None
     expected: Expected | None = None
+    provenance: Provenance | None = None
+    components: int = 0
     unread: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What came of it: the steps in order, the verdict, and the test result where one was found."""
+    """What came of it: the steps in order, the verdict, and what was found on the way.
+
+    `components` is how many the SBOM lists; 0 where there is none that counts.
+    """
 
     image: ImageName
     digest: str
@@ -59,6 +65,8 @@ class Verification:
     results: tuple[Result, ...]
     verdict: Verdict
     tested: Tested | None
+    provenance: Provenance | None
+    components: int
 
 
 def verify(registry: Registry, image: ImageName, key: PublicKey | None, cell: str, find: Find) -> Verification:
@@ -74,7 +82,8 @@ def verify(registry: Registry, image: ImageName, key: PublicKey | None, cell: st
             break
     asked = [name for name in STEPS if key or name != SIGNATURE]
     verdict, _ = decide([result for result in results if result.outcome is not Outcome.SKIPPED], asked)
-    return Verification(image, case.digest, key.id if key else "", tuple(results), verdict, case.tested)
+    found = (case.tested, case.provenance, case.components)
+    return Verification(image, case.digest, key.id if key else "", tuple(results), verdict, *found)
 
 
 def _take(name: str, step: Callable[[Case], str], case: Case) -> Result:
@@ -149,7 +158,8 @@ def find_test_result(case: Case) -> str:
     results = [each.statement for each in case.statements if each.statement.predicate_type == TEST_RESULT]
     if not results:
         kinds = sorted({each.statement.predicate_type for each in case.statements})
-        raise Refusal(f"none is a test result: {list_some(kinds, 3)}")
+        rest = f"; what cannot be read: {list_some(case.unread, 2)}" if case.unread else ""
+        raise Refusal(f"none is a test result: {list_some(kinds, 3)}{rest}")
     read: list[Tested] = []
     why = ""
     for statement in results:
@@ -186,6 +196,20 @@ def _ask(check: Callable[[Tested, Expected | None], str]) -> Callable[[Case], st
     return step
 
 
+def find_provenance(case: Case) -> str:
+    """Which build it is of, by the provenance that the test result names."""
+    assert case.tested
+    case.provenance = check_provenance(case.tested, [each.statement for each in case.statements])
+    return f"build {case.provenance.build_id[:12]}, of {case.provenance.inputs} inputs"
+
+
+def find_sbom(case: Case) -> str:
+    """What is in it, by the list that test result and provenance name."""
+    assert case.tested
+    case.components = check_sbom(case.tested, case.provenance, [each.statement for each in case.statements])
+    return f"{case.components} components, as its provenance and its test result name them"
+
+
 def find_again(case: Case) -> str:
     """Whether the reference still names this digest: what was verified is then what a pull gets."""
     manifest = case.registry.get_manifest(case.image.repository, case.image.reference)
@@ -208,6 +232,8 @@ STEPS: dict[str, Callable[[Case], str]] = {
     "result": _ask(lambda tested, expected: check_result(tested)),
     "target": _ask(check_target),
     "checks": _ask(check_tests),
+    "provenance": find_provenance,
+    "SBOM": find_sbom,
     "unmoved": find_again,
 }
 _FOUNDATIONS = ("image", "attached", SIGNATURE, "subject", "cell")  # without which the rest has nothing to look at

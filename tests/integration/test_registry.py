@@ -9,6 +9,9 @@ from pathlib import Path
 
 import requests
 
+from scripts.attest.provenance import PROVENANCE
+from scripts.attest.sbom import BOM
+from scripts.attest.statement import TEST_RESULT
 from scripts.errors import ExitCode
 from scripts.oci.layout import Layout
 from scripts.project import Project
@@ -30,7 +33,9 @@ def test_an_accepted_image_is_published_with_its_evidence(sandbox: Project, regi
     assert pulled.content == layout.blob_path(layout.digest).read_bytes()
     # 2.8 has no referrers API: the evidence is found through the fallback tag.
     index = requests.get(f"{base}/manifests/{layout.digest.replace(':', '-')}", headers=ACCEPT, timeout=10).json()
-    [entry] = index["manifests"]
+    kinds = {entry["annotations"]["in-toto.io/predicate-type"]: entry for entry in index["manifests"]}
+    assert kinds.keys() == {TEST_RESULT, PROVENANCE, BOM}
+    entry = kinds[TEST_RESULT]
     manifest = requests.get(f"{base}/manifests/{entry['digest']}", headers=ACCEPT, timeout=10).json()
     envelope = requests.get(f"{base}/blobs/{manifest['layers'][0]['digest']}", timeout=10).json()
     assert envelope["signatures"] == []

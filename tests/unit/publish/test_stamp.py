@@ -9,6 +9,8 @@ import pytest
 
 from scripts.attest.envelope import Envelope, open_envelope
 from scripts.attest.keys import Signer
+from scripts.attest.provenance import PROVENANCE
+from scripts.attest.sbom import BOM
 from scripts.attest.statement import TEST_RESULT, read_statement
 from scripts.errors import ConfigError, Undecided
 from scripts.model import Outcome, Result, Target
@@ -26,13 +28,14 @@ from scripts.publish.stamp import (
     withdraw,
 )
 from scripts.smoke.smoke import Evidence
-from tests.unit.attest import make_signer
+from tests.unit.attest import BUILD, make_signer, no_licences
 from tests.unit.builders import CPU, RTX, make_cell, make_image
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.registry.fake_registry import REPOSITORY, FakeRegistry, fail, make_layout
 
 ONE, TWO = "sha256:" + "1" * 64, "sha256:" + "2" * 64
 TAGS = Tags("image", "1.2.0-cpu", "1.2.0-cpu-abcdef012345")
+OTHERS = {"https://example.com/other": TWO}
 REQUIRED = ("audit", "serve/load", "serve/container")
 FIXED, MOVING = "hallmark/image:1.2.0-cpu-abcdef012345", "hallmark/image:1.2.0-cpu"
 
@@ -139,7 +142,9 @@ def layout(tmp_path: Path) -> Layout:
 def publish(fake: FakeRegistry, layout: Layout, tmp_path: Path, signer: Signer | None = None) -> str:
     evidence = make_evidence(layout.digest, load=Outcome.PASSED, container=Outcome.PASSED)
     locks = tmp_path / "locks"
-    return stamp_registry(fake.client(), REPOSITORY, layout, TAGS, make_proof(evidence), signer, locks)
+    return stamp_registry(
+        fake.client(), REPOSITORY, layout, TAGS, make_proof(evidence), BUILD, no_licences, signer, locks
+    )
 
 
 def test_a_candidate_is_pushed_with_its_evidence_and_then_tagged(layout: Layout, tmp_path: Path) -> None:
@@ -147,12 +152,18 @@ def test_a_candidate_is_pushed_with_its_evidence_and_then_tagged(layout: Layout,
     assert publish(fake, layout, tmp_path) == f"{REPOSITORY}:1.2.0-cpu"
     manifest = layout.blob_path(layout.digest).read_bytes()
     assert fake.tag(TAGS.moving) == fake.tag(TAGS.fixed) == manifest
-    [(content, envelope)] = read_attached(fake)
-    assert content["subject"]["digest"] == layout.digest
-    assert envelope.signatures == ()
-    statement = read_statement(envelope.payload)
-    assert statement.subjects == {layout.digest}
-    assert statement.predicate["tags"] == [TAGS.fixed, TAGS.moving]
+    attached = read_attached(fake)
+    assert {content["subject"]["digest"] for content, _ in attached} == {layout.digest}
+    assert {envelope.signatures for _, envelope in attached} == {()}
+    said = {each.predicate_type: each for each in (read_statement(envelope.payload) for _, envelope in attached)}
+    assert said.keys() == {TEST_RESULT, PROVENANCE, BOM}
+    assert {each.subjects for each in said.values()} == {frozenset({layout.digest})}
+    tested = said[TEST_RESULT].predicate
+    assert tested["tags"] == [TAGS.fixed, TAGS.moving]
+    named = {kind: f"sha256:{digest['sha256']}" for kind, digest in tested["statements"].items()}
+    assert named == {kind: said[kind].digest for kind in (PROVENANCE, BOM)}
+    [sbom] = said[PROVENANCE].predicate["runDetails"]["byproducts"]
+    assert f"sha256:{sbom['digest']['sha256']}" == said[BOM].digest
 
 
 def read_attached(fake: FakeRegistry) -> list[tuple[dict[str, Any], Envelope]]:
@@ -164,12 +175,15 @@ def read_attached(fake: FakeRegistry) -> list[tuple[dict[str, Any], Envelope]]:
 def test_what_is_attached_is_typed_as_others_look_for_it(layout: Layout, tmp_path: Path) -> None:
     fake = FakeRegistry()
     publish(fake, layout, tmp_path)
-    [(content, _)] = read_attached(fake)
-    notes = {"predicateType": TEST_RESULT, "in-toto.io/predicate-type": TEST_RESULT}
-    assert content["artifactType"] == "application/vnd.in-toto+json"
-    assert content["annotations"] == notes
-    [layer] = content["layers"]
-    assert (layer["mediaType"], layer["annotations"]) == ("application/vnd.dsse.envelope.v1+json", notes)
+    kinds = set()
+    for content, envelope in read_attached(fake):
+        kinds.add(kind := read_statement(envelope.payload).predicate_type)
+        notes = {"predicateType": kind, "in-toto.io/predicate-type": kind}
+        assert content["artifactType"] == "application/vnd.in-toto+json"
+        assert content["annotations"] == notes
+        [layer] = content["layers"]
+        assert (layer["mediaType"], layer["annotations"]) == ("application/vnd.dsse.envelope.v1+json", notes)
+    assert len(kinds) == 3
 
 
 def test_with_a_key_what_is_attached_is_signed_and_twice_the_same(layout: Layout, tmp_path: Path) -> None:
@@ -210,7 +224,7 @@ def test_a_registry_that_cannot_be_meant_is_a_mistake(name: str) -> None:
 
 
 def predicate(evidence: Evidence, *informative: Evidence) -> dict[str, Any]:
-    return describe_proof(make_proof(evidence, *informative), TAGS.all)
+    return describe_proof(make_proof(evidence, *informative), TAGS.all, OTHERS)
 
 
 def test_a_statement_says_what_was_tested_and_as_what() -> None:
@@ -227,12 +241,13 @@ def test_a_statement_says_what_was_tested_and_as_what() -> None:
         "cuda": None,
         "tags": ["1.2.0-cpu-abcdef012345", "1.2.0-cpu"],
         "hosts": [{"cpu": "8 × some"}],
+        "statements": {"https://example.com/other": {"sha256": "2" * 64}},
         "finished": "2026-01-02T03:04:05Z",
     }
 
 
 def test_a_statement_about_a_gpu_names_it_and_its_cuda_line() -> None:
-    made = describe_proof(replace(make_proof(PASSED), cell=make_cell(RTX, "wheel")), TAGS.all)
+    made = describe_proof(replace(make_proof(PASSED), cell=make_cell(RTX, "wheel")), TAGS.all, {})
     assert made["target"] == {"id": "5090", "name": RTX.name, "compute": "12.0"}
     assert made["cuda"]["line"] == "12.8"
 
@@ -257,5 +272,5 @@ def test_what_fails_where_nothing_is_decided_is_a_warning() -> None:
 def test_evidence_of_nothing_says_failed() -> None:
     assert predicate(make_evidence())["result"] == "FAILED"
     assert predicate(make_evidence(load=Outcome.PASSED))["result"] == "FAILED", "a required check has no result"
-    made = describe_proof(replace(make_proof(PASSED), required=()), TAGS.all)
+    made = describe_proof(replace(make_proof(PASSED), required=()), TAGS.all, {})
     assert made["result"] == "FAILED", "nothing was required, so nothing was shown"

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from scripts.attest.envelope import ENVELOPE_TYPE, PAYLOAD_TYPE, seal
 from scripts.attest.keys import Signer
+from scripts.attest.provenance import PROVENANCE, describe_build
+from scripts.attest.sbom import BOM, list_contents
 from scripts.attest.statement import TEST_RESULT, make_statement
 from scripts.model import Cell, Outcome, Result
-from scripts.oci.descriptor import OCI_MANIFEST, Descriptor
+from scripts.oci.descriptor import OCI_MANIFEST, Descriptor, digest_of
 from scripts.publish.attach import attach
 from scripts.publish.promote import promote, push_candidate
 from scripts.publish.proof import Proof, describe_proof
@@ -20,7 +22,7 @@ from scripts.registry.reference import ImageName
 from scripts.smoke.smoke import Evidence
 from scripts.verify.tested import Expected, Target
 from scripts.verify.verify import Verification, verify
-from tests.unit.attest import make_signer
+from tests.unit.attest import BUILD, make_signer, no_licences
 from tests.unit.builders import RTX, make_cell
 from tests.unit.registry.fake_registry import REPOSITORY, FakeRegistry, make_layout
 
@@ -37,7 +39,7 @@ def make_predicate(planned: Cell = CELL, host: Mapping[str, str] = HOST, **chang
     results = tuple(Result(check, Outcome.PASSED) for check in ("load", "container"))
     evidence = Evidence("serve", "5" * 64, "", results, 2.5, "2026-01-02T03:04:05Z", dict(host))
     proof = Proof(planned, REQUIRED, (Result("audit", Outcome.PASSED),), (evidence,))
-    return describe_proof(proof, TAGS) | changes
+    return describe_proof(proof, TAGS, {}) | changes
 
 
 @dataclass
@@ -69,9 +71,26 @@ class World:
         *,
         signed: bool = True,
     ) -> str:
-        """Attach a statement, signed by the right key unless another is given; the digest of its artifact."""
-        payload = make_statement(str(REPOSITORY), digest or self.digest, kind, predicate or make_predicate())
-        return self.attach(seal(payload, (signer or make_signer()) if signed else None))
+        """Attach a test result (or a statement of another kind), signed by the right key unless another is given.
+
+        With it go the provenance and the SBOM of BUILD, as the cell that it names. Returns the digest of its artifact.
+        """
+        key = (signer or make_signer()) if signed else None
+        about = digest or self.digest
+        content = dict(predicate or make_predicate())
+        if kind == TEST_RESULT and not content.get("statements", True):
+            build = replace(BUILD, parameters={"cell": content["cell"]})
+            sbom = self._say(about, BOM, list_contents(build, about, no_licences), key)
+            provenance = self._say(about, PROVENANCE, describe_build(build, sbom), key)
+            pairs = ((BOM, sbom), (PROVENANCE, provenance))
+            content["statements"] = {name: {"sha256": found.removeprefix("sha256:")} for name, found in pairs}
+        return self.attach(seal(make_statement(str(REPOSITORY), about, kind, content), key))
+
+    def _say(self, about: str, kind: str, predicate: Mapping[str, Any], key: Signer | None) -> str:
+        """Attach a statement; the digest of its bytes."""
+        payload = make_statement(str(REPOSITORY), about, kind, predicate)
+        self.attach(seal(payload, key))
+        return digest_of(payload)
 
     def verify(
         self,

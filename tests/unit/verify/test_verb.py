@@ -41,7 +41,7 @@ def test_one_screen_says_what_was_tested(world: World, capsys: pytest.CaptureFix
     assert lines[0] == REFERENCE
     assert len(lines) < 25
     text = "\n".join(lines)
-    assert text.count("✓") == 9 and "✗" not in text
+    assert text.count("✓") == 11 and "✗" not in text
     for words in (
         "\naccepted\n",
         "cell         serve-cu128-5090-wheel",
@@ -52,6 +52,7 @@ def test_one_screen_says_what_was_tested(world: World, capsys: pytest.CaptureFix
         "scenarios    1: serve",
         "not shown    nothing that was asked",
         f"signature    by the key {make_signer().public.id}",
+        "build        abcdef012345: 5 inputs, 4 components in the image",
         f"pull         registry.example.com/team/image@{world.digest}",
     ):
         assert words in text, words

@@ -101,8 +101,8 @@ def test_what_others_attach_does_not_count(world: World) -> None:
     found = world.verify()
     assert found.verdict is Verdict.ACCEPTED
     details = {each.check: each.detail for each in found.results}
-    assert details["attached"] == "3 statements attached; 1 more cannot be read"
-    assert details["signature"].endswith("2 more are not, and do not count")
+    assert details["attached"] == "9 statements attached; 1 more cannot be read"
+    assert details["signature"].endswith("6 more are not, and do not count")
 
 
 def test_the_newest_result_counts(world: World) -> None:
@@ -341,9 +341,16 @@ def _alter(change: Callable[[dict[str, Any]], Any]) -> Callable[[World, str], No
     ],
 )
 def test_damage_is_refused_with_its_cause(damage: Callable[[World, str], None], words: str, world: World) -> None:
-    damage(world, world.say())
+    damage(world, world.say(kind="https://example.com/praise"))
     step, said = refused(world.verify())
     assert step == "attached" and words in said
+
+
+def test_where_the_test_result_alone_cannot_be_read_it_is_said_why(world: World) -> None:
+    _spoil_blob(world, world.say())
+    step, said = refused(world.verify())
+    assert step == "cell" and "none is a test result: https://cyclonedx.org/bom" in said
+    assert "the registry serves other bytes under this digest" in said
 
 
 def test_a_list_that_is_none_is_refused(world: World) -> None:
@@ -357,11 +364,11 @@ def test_a_list_that_is_none_is_refused(world: World) -> None:
 
 
 def test_a_list_without_an_end_is_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifacts, "MOST_ARTIFACTS", 1)
+    monkeypatch.setattr(artifacts, "MOST_ARTIFACTS", 3)
     world.say()
     assert world.verify().verdict is Verdict.ACCEPTED
     world.say(make_predicate(finished="2026-02-01T00:00:00Z"))
-    assert "2 statements are attached, and at most 1 are read" in refused(world.verify())[1]
+    assert "4 statements are attached, and at most 3 are read" in refused(world.verify())[1]
 
 
 def test_pages_without_an_end_are_not_followed_for_ever(world: World) -> None:
