@@ -41,7 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """The verbs and their options. A usage mistake ends with exit code 2, as argparse does by itself."""
-    parser = argparse.ArgumentParser(prog="python -m scripts", description=sys.modules["scripts"].__doc__)
+    # As it was called: an installed package has a command of this name.
+    name = "hallmark" if Path(sys.argv[0]).name == "hallmark" else "python -m scripts"
+    parser = argparse.ArgumentParser(prog=name, description=sys.modules["scripts"].__doc__)
     parser.add_argument("--project", type=Path, default=ROOT, metavar="DIR", help="the checkout (default: this one)")
     parsers = parser.add_subparsers(required=True, metavar="VERB")
 
