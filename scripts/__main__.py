@@ -60,7 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """The verbs and their options. A usage mistake ends with exit code 2, as argparse does by itself."""
-    parser = Parser(prog="python -m scripts", description=sys.modules["scripts"].__doc__)
+    # As it was called: an installed package has a command of this name.
+    name = "hallmark" if Path(sys.argv[0]).name == "hallmark" else "python -m scripts"
+    parser = Parser(prog=name, description=sys.modules["scripts"].__doc__)
     parser.add_argument("--project", type=Path, default=ROOT, metavar="DIR", help="the checkout (default: this one)")
     parsers = parser.add_subparsers(required=True, metavar="VERB")
 
@@ -169,6 +171,13 @@ def make_parser() -> argparse.ArgumentParser:
         "--env", action="append", default=[], metavar="NAME[=VALUE]", help="a variable for the engine (may be repeated)"
     )
     serve.add_argument("--candidate", action="store_true", help="serve the cell's candidate, though it has no stamp")
+    verify = add("verify", verbs.verify, "tell of an image in a registry what it was tested for, and who says so")
+    verify.add_argument("reference", metavar="IMAGE", help="by tag or digest, as for `docker pull`")
+    trust = verify.add_mutually_exclusive_group(required=True)
+    trust.add_argument("--key", type=Path, metavar="FILE", help="the public key (PEM) that must have signed it")
+    trust.add_argument("--no-signature", action="store_true", help="believe whoever may write to the registry")
+    verify.add_argument("--cell", default="", help="the cell that it must have been tested as")
+    verify.add_argument("--json", action="store_true", help="for machines: one object")
     engine = add("engine", verbs.engine, "start, stop or show the Docker Engine that is used")
     engine.add_argument("action", choices=["up", "down", "status"])
     clean = add("clean", verbs.clean, "free everything that no tag needs")

@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
@@ -33,11 +33,13 @@ class Site:
     cache: Path
     compression: Compression = "zstd"
     builders: tuple[str, ...] = ("default",)
+    signing_key: Path | None = None
+    signing_password: str = field(default="", repr=False)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Site:
         """Read the variables. Raises ConfigError for a value that cannot be meant, or a name that nothing reads."""
-        names = ("BUILDER", "COMPRESSION", "ENGINE", "REGISTRY", "MIRRORS", "WHEELS")
+        names = ("BUILDER", "COMPRESSION", "ENGINE", "REGISTRY", "MIRRORS", "SIGNING_KEY", "SIGNING_PASSWORD", "WHEELS")
         known = {f"HALLMARK_{name}" for name in names}
         unknown = sorted(name for name in environment if name.startswith("HALLMARK_") and name not in known)
         if unknown:
@@ -60,6 +62,7 @@ class Site:
         for folder in folders:
             if not folder.is_dir():
                 raise ConfigError(f"HALLMARK_WHEELS: {folder} is not a folder", "environment", "create or correct it")
+        key = environment.get("HALLMARK_SIGNING_KEY", "")
         cache = environment.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
         return cls(
             engine=engine,
@@ -69,6 +72,8 @@ class Site:
             cache=Path(cache) / "hallmark",
             compression=compression,
             builders=builders,
+            signing_key=Path(key) if key else None,
+            signing_password=environment.get("HALLMARK_SIGNING_PASSWORD", ""),
         )
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from scripts.assemble.types import BuildOptions
 from scripts.audit.evidence import AUDIT, identify_audit, identify_wheels, read_audit
 from scripts.files import write_json
-from scripts.matrix import Matrix
-from scripts.model import Result, Verdict
+from scripts.matrix import Matrix, Scenario
+from scripts.model import Cell, Result, Verdict
 from scripts.pipeline.candidate import read_candidate
 from scripts.pipeline.job import Job, Options, Stage, make_jobs
 from scripts.plan import PlannedCell
@@ -46,7 +46,7 @@ def judge_cell(workspace: Workspace, job: Job) -> CellVerdict:
     record = AUDIT_FILE
     has_gpu = job.cell.target.has_gpu
     if has_gpu and (wheels := recall_wheels(workspace, job)) and not wheels.passed:
-        verdict, reasons = decide([wheels], required_checks(job))
+        verdict, reasons = decide([wheels], required_checks(job.cell, job.scenarios))
         return _verdict(job, digest, verdict, reasons, WHEELS_FILE)
     if not digest:
         return _verdict(job, "", Verdict.INCONCLUSIVE, ["not built yet"])
@@ -67,18 +67,18 @@ def judge_cell(workspace: Workspace, job: Job) -> CellVerdict:
         return _verdict(job, digest, Verdict.INCONCLUSIVE, [cause], scenarios=asked)
     if failed := [each.scenario for each in required if not each.passed]:
         record = log_file(Path(job.cell.id), failed[0]).as_posix()
-    verdict, reasons = decide(results, required_checks(job))
+    verdict, reasons = decide(results, required_checks(job.cell, job.scenarios))
     return _verdict(job, digest, verdict, reasons, record, asked)
 
 
-def required_checks(job: Job) -> tuple[str, ...]:
+def required_checks(cell: Cell, scenarios: Sequence[Scenario]) -> tuple[str, ...]:
     """The checks that a candidate must pass by name: the audit, where it is for a GPU, and those of its scenarios.
 
     How the container ended is one of each scenario's, and how the GPU fared. None where there is no scenario: an audit
     alone shows too little.
     """
-    required = [each for each in job.scenarios if each.required]
-    has_gpu = job.cell.target.has_gpu
+    required = [each for each in scenarios if each.required]
+    has_gpu = cell.target.has_gpu
     audit, ours = (AUDIT,) if required and has_gpu else (), (CONTAINER, WATCHED) if has_gpu else (CONTAINER,)
     return (*audit, *(name_check(each.name, check) for each in required for check in (*each.checks, *ours)))
 

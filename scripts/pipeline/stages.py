@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 
+from scripts.attest.keys import open_signer
 from scripts.audit.evidence import identify_audit, identify_wheels, render_audit, summarise, write_audit
 from scripts.audit.files import read_wheels
 from scripts.audit.images import read_layout
@@ -20,6 +21,7 @@ from scripts.model import Outcome, Result, Verdict
 from scripts.pipeline.abreast import run_abreast
 from scripts.pipeline.bench import Bench
 from scripts.pipeline.candidate import Candidate
+from scripts.pipeline.described import describe_job, licences_in
 from scripts.pipeline.job import Job
 from scripts.pipeline.judge import (
     AUDIT_FILE,
@@ -29,11 +31,13 @@ from scripts.pipeline.judge import (
     recall_audit,
     recall_scenarios,
     recall_wheels,
+    required_checks,
     write_verdict,
 )
 from scripts.pipeline.obtain import load, obtain_layout, obtain_suite
 from scripts.publish.promote import push_candidate
-from scripts.publish.stamp import Proof, name_repository, name_tags, stamp_engine, stamp_registry, withdraw
+from scripts.publish.proof import Proof
+from scripts.publish.stamp import name_repository, name_tags, stamp_engine, stamp_registry, withdraw
 from scripts.smoke.gpu import Gpu
 from scripts.smoke.smoke import Evidence, run_scenario
 
@@ -137,7 +141,10 @@ def publish(
             name_repository(bench.project.site.registry, job.planned.image.name),
             layout,
             tags,
-            Proof(job.cell.id, candidate.digest, tuple(results), *job.part(evidence)),
+            Proof(job.cell, required_checks(job.cell, job.scenarios), tuple(results), *job.part(evidence)),
+            describe_job(job),
+            licences_in(bench.cache),
+            open_signer(bench.project.site),
             bench.workspace.locks,
         )
 

@@ -6,6 +6,7 @@ Format: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pu
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,26 +29,31 @@ def attach(
     payload: bytes,
     payload_media_type: str,
     lock_folder: Path,
+    annotations: Mapping[str, str] | None = None,
 ) -> str:
     """Attach a payload to an image that is in the registry; the digest of the artifact's manifest. Raises Undecided.
 
-    The manifest holds no time and no name of the writer: the same payload attached twice is one artifact.
+    The manifest holds no time and no name of the writer: the same payload attached twice is one artifact. Annotations
+    stand at the payload, where who reads the manifest looks, and at the manifest, from where lists of artifacts have
+    them.
     """
+    notes = {"annotations": dict(annotations)} if annotations else {}
     config, layer = describe(_EMPTY, _EMPTY_TYPE), describe(payload, payload_media_type)
     content = {
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,
         "artifactType": artifact_type,
         "config": config.to_json(),
-        "layers": [layer.to_json()],
+        "layers": [layer.to_json() | notes],
         "subject": subject.to_json(),
+        **notes,
     }
     artifact = Manifest(canonical_json(content), OCI_MANIFEST)
     for blob, data in ((config, _EMPTY), (layer, payload)):
         push_blob(registry, repository, blob.digest, data)
     noted = put_exact(registry, repository, artifact.digest, artifact)
     if not noted:  # no referrers API there: an index under a tag that is made from the subject's digest stands in
-        entry = describe(artifact.data, OCI_MANIFEST).to_json() | {"artifactType": artifact_type}
+        entry = describe(artifact.data, OCI_MANIFEST).to_json() | {"artifactType": artifact_type} | notes
         _list_under_tag(registry, repository, subject.digest.replace(":", "-"), entry, lock_folder)
     return artifact.digest
 

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from scripts.attest.build import Build, Licences
+from scripts.attest.envelope import ENVELOPE_TYPE, PAYLOAD_TYPE, seal
+from scripts.attest.keys import Signer
+from scripts.attest.provenance import PROVENANCE, describe_build
+from scripts.attest.sbom import BOM, list_contents
+from scripts.attest.statement import TEST_RESULT, make_statement
 from scripts.engine import Engine
 from scripts.engine.images import digest_of_tag, remove_image, set_tag, tags_of
-from scripts.files import canonical_json
-from scripts.model import Outcome, Result
+from scripts.oci.descriptor import digest_of
 from scripts.oci.layout import Layout
 from scripts.plan import PlannedCell
 from scripts.publish.attach import attach
 from scripts.publish.promote import promote, push_candidate
+from scripts.publish.proof import Proof, describe_proof
 from scripts.registry.client import Registry
 from scripts.registry.reference import Repository
-from scripts.smoke.smoke import Evidence
 
 NAMESPACE = "hallmark"
-IN_TOTO = "application/vnd.in-toto+json"
+# Where others look for the type of what a layer says: cosign, and BuildKit with those that read its attestations.
+_TYPE_NOTES = ("predicateType", "in-toto.io/predicate-type")
 
 
 @dataclass(frozen=True)
@@ -35,17 +42,6 @@ class Tags:
     def all(self) -> tuple[str, str]:
         # The fixed one first: an interruption then never leaves the moving tag ahead of it.
         return self.fixed, self.moving
-
-
-@dataclass(frozen=True)
-class Proof:
-    """Why a digest is accepted as a cell: what other stages found, its scenarios, and those that decide nothing."""
-
-    cell: str
-    digest: str
-    results: tuple[Result, ...]
-    evidence: tuple[Evidence, ...]
-    informative: tuple[Evidence, ...] = ()
 
 
 def name_tags(planned: PlannedCell, build_id: str) -> Tags:
@@ -87,47 +83,26 @@ def stamp_registry(
     layout: Layout,
     tags: Tags,
     proof: Proof,
+    build: Build,
+    licences: Licences,
+    signer: Signer | None,
     lock_folder: Path,
 ) -> str:
     """Push the candidate by digest, attach its evidence, then promote both tags; returns the moving one's reference."""
     digest = push_candidate(registry, repository, layout)
-    statement = canonical_json(make_statement(proof, str(repository), tags.all))
-    attach(registry, repository, layout.manifest, IN_TOTO, statement, IN_TOTO, lock_folder)
+
+    def say(predicate_type: str, predicate: Mapping[str, Any]) -> str:
+        """Attach a statement about the candidate; the digest of its bytes."""
+        statement = make_statement(str(repository), digest, predicate_type, predicate)
+        notes = dict.fromkeys(_TYPE_NOTES, predicate_type)
+        envelope = seal(statement, signer)
+        attach(registry, repository, layout.manifest, PAYLOAD_TYPE, envelope, ENVELOPE_TYPE, lock_folder, notes)
+        return digest_of(statement)
+
+    # The test result is last, and names the others: where it is, they are, and none can be exchanged.
+    sbom = say(BOM, list_contents(build, digest, licences))
+    provenance = say(PROVENANCE, describe_build(build, sbom))
+    say(TEST_RESULT, describe_proof(proof, tags.all, {PROVENANCE: provenance, BOM: sbom}))
     for tag in tags.all:
         promote(registry, repository, digest, tag, lock_folder)
     return f"{repository}:{tags.moving}"
-
-
-def make_statement(proof: Proof, repository: str, tags: Sequence[str]) -> dict[str, object]:
-    """The proof as an in-toto test-result statement: https://github.com/in-toto/attestation (test-result v0.1).
-
-    A digest alone does not say what it was accepted as, so the cell and its tags are part of the predicate. What failed
-    of scenarios that decide nothing is a warning.
-    """
-    required = [*proof.results, *_name_results(proof.evidence)]
-    informative = _name_results(proof.informative)
-    failed = [result.check for result in required if result.outcome is not Outcome.PASSED]
-    warned = [result.check for result in informative if result.outcome is not Outcome.PASSED]
-    passed = [result.check for result in (*required, *informative) if result.outcome is Outcome.PASSED]
-    seen = [*proof.evidence, *proof.informative]
-    shown = bool(proof.evidence) and all(each.results for each in proof.evidence) and not failed
-    return {
-        "_type": "https://in-toto.io/Statement/v1",
-        "subject": [{"name": repository, "digest": {"sha256": proof.digest.removeprefix("sha256:")}}],
-        "predicateType": "https://in-toto.io/attestation/test-result/v0.1",
-        "predicate": {
-            "result": "FAILED" if not shown else "WARNED" if warned else "PASSED",
-            "configuration": [{"name": each.scenario, "digest": {"sha256": each.smoke_id}} for each in seen],
-            "passedTests": passed,
-            "warnedTests": warned,
-            "failedTests": failed,
-            "cell": proof.cell,
-            "tags": list(tags),
-            "hosts": [dict(pairs) for pairs in sorted({tuple(sorted(each.host.items())) for each in seen})],
-            "finished": max((each.finished for each in seen), default=""),
-        },
-    }
-
-
-def _name_results(evidence: Sequence[Evidence]) -> list[Result]:
-    return [result for each in evidence for result in each.named]

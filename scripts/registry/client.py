@@ -10,15 +10,16 @@ from __future__ import annotations
 import hashlib
 import io
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urljoin
 
 import requests
 
 from scripts.files import CHUNK
-from scripts.oci.descriptor import OCI_INDEX, OCI_MANIFEST, digest_of
+from scripts.oci.descriptor import LARGEST_JSON, OCI_INDEX, OCI_MANIFEST, digest_of
 from scripts.registry.blobs import BlobReader
-from scripts.registry.failures import DigestMismatch, RegistryRefused, naming_failures
+from scripts.registry.failures import DigestMismatch, RegistryRefused, naming_failures, public
 from scripts.registry.reference import Repository
 from scripts.registry.transport import Transport
 
@@ -29,6 +30,9 @@ _MANIFEST_TYPES = (
     "application/vnd.docker.distribution.manifest.v2+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
 )
+
+_NO_REFERRERS = (400, 404, 405, 501)  # what registries from before this API answer
+_MOST_PAGES = 20
 
 
 @dataclass(frozen=True)
@@ -76,15 +80,29 @@ class Registry:
         """The manifest under a digest or a tag, or None. Raises DigestMismatch where a digest names other bytes."""
         headers = {"Accept": ", ".join(_MANIFEST_TYPES)}
         url = f"{repository.url}/manifests/{reference}"
-        reply = self._transport.retrying(
-            lambda: self._transport.send(repository, "GET", url, (200, 404), headers=headers)
-        )
+        reply, data = self._transport.retrying(lambda: self._get_small(repository, url, (200, 404), headers))
         if reply.status_code == 404:
             return None
-        manifest = Manifest(reply.content, reply.headers.get("Content-Type", "").partition(";")[0].strip())
+        manifest = Manifest(data, _media_type(reply))
         if ":" in reference:
             _expect(reference, manifest.digest, repository, "the registry serves other bytes under this digest")
         return manifest
+
+    def list_referrers(self, repository: Repository, digest: str) -> list[bytes] | None:
+        """The index of what names a manifest as its subject, a page at a time; None where there is no such API."""
+        url = f"{repository.url}/referrers/{digest}"
+        pages: list[bytes] = []
+        for _ in range(_MOST_PAGES):
+            ask = partial(self._get_small, repository, url, (200, *_NO_REFERRERS), {"Accept": OCI_INDEX})
+            reply, data = self._transport.retrying(ask)
+            if reply.status_code != 200 or _media_type(reply) != OCI_INDEX:  # a page for people is no API, either
+                return None
+            pages.append(data)
+            following = reply.links.get("next", {}).get("url")
+            if not following:
+                return pages
+            url = urljoin(url, following)
+        raise RegistryRefused(f"its list of referrers has more than {_MOST_PAGES} pages", f"GET {public(url)}")
 
     def put_manifest(self, repository: Repository, reference: str, manifest: Manifest) -> str:
         """Write a manifest's bytes under a digest or a tag; the subject that the registry took note of, or `""`."""
@@ -101,6 +119,20 @@ class Registry:
         url = f"{repository.url}/manifests/{tag}"
         reply = self._transport.retrying(lambda: self._transport.send(repository, "DELETE", url, (202, 400, 404, 405)))
         return reply.status_code == 202
+
+    def _get_small(
+        self, repository: Repository, url: str, expected: tuple[int, ...], headers: dict[str, str]
+    ) -> tuple[requests.Response, bytes]:
+        """A reply and its body. Raises RegistryRefused for one that is larger than any manifest."""
+        place = f"GET {public(url)}"
+        reply = self._transport.send(repository, "GET", url, expected, headers=headers, stream=True)
+        with reply, naming_failures(place):
+            data = bytearray()
+            for chunk in reply.iter_content(CHUNK):
+                data += chunk
+                if len(data) > LARGEST_JSON:
+                    raise RegistryRefused(f"more than {LARGEST_JSON} bytes, where a manifest belongs", place)
+        return reply, bytes(data)
 
     def _blob_size(self, repository: Repository, digest: str) -> int | None:
         url = f"{repository.url}/blobs/{digest}"
@@ -131,6 +163,10 @@ class Registry:
             repository, "PUT", address, (201,), params={"digest": digest}, body=source, headers=headers
         )
         _expect_answer(digest, reply, repository)
+
+
+def _media_type(reply: requests.Response) -> str:
+    return reply.headers.get("Content-Type", "").partition(";")[0].strip()
 
 
 def _expect_answer(digest: str, reply: requests.Response, repository: Repository) -> None:

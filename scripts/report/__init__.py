@@ -4,8 +4,10 @@ from scripts.report.cells import show_cells, show_plan, show_reproductions, show
 from scripts.report.comparison import show_comparison
 from scripts.report.libraries import show_audit, show_slimmed
 from scripts.report.sizes import show_sizes
+from scripts.report.verification import render_verification, show_verification
 
 __all__ = [
+    "render_verification",
     "show_audit",
     "show_cells",
     "show_comparison",
@@ -14,4 +16,5 @@ __all__ = [
     "show_sizes",
     "show_slimmed",
     "show_verdicts",
+    "show_verification",
 ]

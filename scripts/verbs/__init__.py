@@ -9,6 +9,7 @@ from scripts.verbs.code import audit, sizes, slim
 from scripts.verbs.comparing import compare
 from scripts.verbs.examining import doctor
 from scripts.verbs.serving import serve
+from scripts.verbs.verifying import verify
 
 Verb = Callable[[Path, argparse.Namespace], int]
 
@@ -30,4 +31,5 @@ __all__ = [
     "slim",
     "smoke",
     "verdict",
+    "verify",
 ]

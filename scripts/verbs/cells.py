@@ -13,6 +13,7 @@ from scripts.assemble.bake import render_bake
 from scripts.assemble.context import lay_out
 from scripts.assemble.steps import make_steps
 from scripts.assemble.types import BuildOptions
+from scripts.attest.keys import open_signer
 from scripts.buildkit.pool import open_builder
 from scripts.compile.estimate import Machine, describe_work
 from scripts.compile.sources import fetch_sources
@@ -208,7 +209,8 @@ def _run(root: Path, options: argparse.Namespace, last: Stage) -> int:
             names = ", ".join(sorted({job.step.name for job in jobs}))
             raise ConfigError(f"one candidate is written, and these were selected: {names}", "--output", "name one")
     if project.site.registry:
-        for job in jobs:  # a name that no registry could have is noticed before the hours of work
+        open_signer(project.site)  # a key that cannot sign, or a name that no registry could have, is noticed before
+        for job in jobs:  # the hours of work
             name_repository(project.site.registry, job.planned.image.name)
     bench = open_bench(project)
     rows = run_cells(bench, jobs)

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import subprocess
+from pathlib import Path
+
 import requests
 
+from scripts.attest.provenance import PROVENANCE
+from scripts.attest.sbom import BOM
+from scripts.attest.statement import TEST_RESULT
 from scripts.errors import ExitCode
 from scripts.oci.layout import Layout
 from scripts.project import Project
@@ -25,15 +33,55 @@ def test_an_accepted_image_is_published_with_its_evidence(sandbox: Project, regi
     assert pulled.content == layout.blob_path(layout.digest).read_bytes()
     # 2.8 has no referrers API: the evidence is found through the fallback tag.
     index = requests.get(f"{base}/manifests/{layout.digest.replace(':', '-')}", headers=ACCEPT, timeout=10).json()
-    [entry] = index["manifests"]
+    kinds = {entry["annotations"]["in-toto.io/predicate-type"]: entry for entry in index["manifests"]}
+    assert kinds.keys() == {TEST_RESULT, PROVENANCE, BOM}
+    entry = kinds[TEST_RESULT]
     manifest = requests.get(f"{base}/manifests/{entry['digest']}", headers=ACCEPT, timeout=10).json()
-    statement = requests.get(f"{base}/blobs/{manifest['layers'][0]['digest']}", timeout=10).json()
+    envelope = requests.get(f"{base}/blobs/{manifest['layers'][0]['digest']}", timeout=10).json()
+    assert envelope["signatures"] == []
+    statement = json.loads(base64.b64decode(envelope["payload"]))
     assert statement["subject"][0]["digest"]["sha256"] == layout.digest.removeprefix("sha256:")
     assert statement["predicate"]["result"] == "PASSED"
     assert statement["predicate"]["passedTests"] == ["default/import", "default/container"]
     again = run_verb(sandbox.matrix.root, "publish", "good-cpu", HALLMARK_REGISTRY=f"{registry}/hallmark")
     assert again.returncode == ExitCode.ACCEPTED, again.stderr
     assert requests.get(f"{base}/tags/list", timeout=10).json()["tags"].__len__() == 3
+
+
+def make_key(folder: Path, name: str) -> tuple[Path, Path]:
+    """A private and a public key, made as the README says."""
+    private, public = folder / f"{name}.key", folder / f"{name}.pub"
+    make = ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", str(private)]
+    subprocess.run(make, check=True, capture_output=True)
+    subprocess.run(["openssl", "pkey", "-in", str(private), "-pubout", "-out", str(public)], check=True)
+    return private, public
+
+
+def test_a_consumer_verifies_what_was_published_with_a_key(sandbox: Project, registry: str, tmp_path: Path) -> None:
+    private, public = make_key(tmp_path, "ours")
+    place = {"HALLMARK_REGISTRY": f"{registry}/hallmark"}
+    run = run_verb(sandbox.matrix.root, "publish", "good-cpu", **place, HALLMARK_SIGNING_KEY=str(private))
+    assert run.returncode == ExitCode.ACCEPTED, run.stderr
+    reference = f"{registry}/hallmark/good:1.0-cpu"
+    for root in (sandbox.matrix.root, tmp_path):  # where the cell is known, and where there is no checkout at all
+        found = run_verb(root, "verify", reference, "--key", str(public), "--cell", "good-cpu")
+        assert found.returncode == ExitCode.ACCEPTED, found.stdout + found.stderr
+        assert "✗" not in found.stdout and "accepted" in found.stdout
+    digest = find_candidate(sandbox, "good-cpu").digest
+    by_digest = run_verb(tmp_path, "verify", f"{registry}/hallmark/good@{digest}", "--key", str(public), "--json")
+    assert json.loads(by_digest.stdout)["verdict"] == "accepted"
+    _, other = make_key(tmp_path, "another")
+    refused = run_verb(tmp_path, "verify", reference, "--key", str(other))
+    assert refused.returncode == ExitCode.REJECTED, refused.stdout + refused.stderr
+    assert "✗ signature" in refused.stdout and "not by this key" in refused.stdout
+    assert "Traceback" not in refused.stdout + refused.stderr
+
+
+def test_of_a_registry_that_is_not_there_nothing_is_decided(tmp_path: Path) -> None:
+    _, public = make_key(tmp_path, "ours")
+    found = run_verb(tmp_path, "verify", "127.0.0.1:9/hallmark/good:1.0-cpu", "--key", str(public))
+    assert found.returncode == ExitCode.INCONCLUSIVE, found.stdout + found.stderr
+    assert "127.0.0.1:9" in found.stdout and "Traceback" not in found.stdout + found.stderr
 
 
 def test_a_rejected_image_gets_no_tag_in_the_registry(sandbox: Project, registry: str) -> None:

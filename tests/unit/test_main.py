@@ -20,7 +20,7 @@ from scripts.verbs.selection import read_selection
 from tests.unit.builders import REPOSITORY_ROOT, edit, write_locked_project, write_project
 
 VERBS = ["plan", "lock", "fetch", "build", "smoke", "publish", "audit", "slim", "sizes", "verdict"]
-VERBS += ["reproduce", "engine", "clean", "compare", "doctor"]
+VERBS += ["reproduce", "engine", "clean", "compare", "doctor", "serve", "verify"]
 
 
 @pytest.fixture(autouse=True)
@@ -237,3 +237,11 @@ def test_a_reader_that_has_gone_is_no_error(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_default_project_is_the_checkout_itself() -> None:
     assert make_parser().parse_args(["plan"]).project == REPOSITORY_ROOT
+
+
+@pytest.mark.parametrize(
+    ("program", "name"), [("/usr/bin/hallmark", "hallmark"), ("/x/scripts/__main__.py", "python -m scripts")]
+)
+def test_the_command_is_called_as_it_was_called(program: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [program])
+    assert make_parser().prog == name

@@ -42,6 +42,8 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
             "HALLMARK_ENGINE": "embedded",
             "HALLMARK_REGISTRY": "registry.example.com/team/",
             "HALLMARK_MIRRORS": "https://one.invalid/ \n http://two.invalid/x/",
+            "HALLMARK_SIGNING_KEY": "/keys/one",
+            "HALLMARK_SIGNING_PASSWORD": "a secret",
             "HALLMARK_WHEELS": f"{tmp_path}/a{os.pathsep}{os.pathsep}{tmp_path}/b",
             "XDG_CACHE_HOME": "/var/cache/me",
         }
@@ -53,10 +55,11 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
     assert site.mirrors == ("https://one.invalid", "http://two.invalid/x")
     assert site.wheels == (tmp_path / "a", tmp_path / "b")
     assert site.cache == Path("/var/cache/me/hallmark")
+    assert (site.signing_key, site.signing_password) == (Path("/keys/one"), "a secret")
 
 
 def test_an_empty_variable_is_as_good_as_none() -> None:
-    ours = ("BUILDER", "COMPRESSION", "ENGINE", "REGISTRY", "MIRRORS", "WHEELS")
+    ours = ("BUILDER", "COMPRESSION", "ENGINE", "REGISTRY", "MIRRORS", "SIGNING_KEY", "SIGNING_PASSWORD", "WHEELS")
     names = ("XDG_CACHE_HOME", *(f"HALLMARK_{name}" for name in ours))
     assert Site.from_environment(dict.fromkeys(names, "")) == Site.from_environment({})
     assert Site.from_environment({}).cache == Path.home() / ".cache/hallmark"

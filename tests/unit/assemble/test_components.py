@@ -127,6 +127,11 @@ NAMES = ["engine-2.0-cu128-sm120", "serve-1.2.0-cu128-sm120"]
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
+    return write_compiled_project(tmp_path)
+
+
+def write_compiled_project(tmp_path: Path) -> Path:
+    """A project whose one cell is compiled from two components, with its locks."""
     write(tmp_path / "matrix.toml", MATRIX)
     write(tmp_path / "images/base/image.toml", BASE)
     for name, text in (("toolkit", TOOLKIT), ("serve", SERVE)):

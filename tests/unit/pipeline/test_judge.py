@@ -83,8 +83,8 @@ def test_a_smoke_script_cannot_speak_for_the_audit(lab: Lab) -> None:
 def test_the_audit_is_required_by_name_where_there_is_a_gpu(lab: Lab) -> None:
     [gpu], [cpu] = lab.jobs(GPU), lab.jobs(CPU)
     checks = ("default/load", "default/serve", "default/container")
-    assert required_checks(gpu) == ("audit", *checks, "default/gpu")
-    assert required_checks(cpu) == checks
+    assert required_checks(gpu.cell, gpu.scenarios) == ("audit", *checks, "default/gpu")
+    assert required_checks(cpu.cell, cpu.scenarios) == checks
 
 
 @pytest.mark.parametrize("cell", [CPU, GPU])

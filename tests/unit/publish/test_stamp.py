@@ -7,16 +7,20 @@ from typing import Any
 
 import pytest
 
+from scripts.attest.envelope import Envelope, open_envelope
+from scripts.attest.keys import Signer
+from scripts.attest.provenance import PROVENANCE
+from scripts.attest.sbom import BOM
+from scripts.attest.statement import TEST_RESULT, read_statement
 from scripts.errors import ConfigError, Undecided
 from scripts.model import Outcome, Result, Target
 from scripts.oci.descriptor import OCI_MANIFEST
 from scripts.oci.layout import Layout
 from scripts.plan import PlannedCell
 from scripts.publish import stamp as module
+from scripts.publish.proof import Proof, describe_proof
 from scripts.publish.stamp import (
-    Proof,
     Tags,
-    make_statement,
     name_repository,
     name_tags,
     stamp_engine,
@@ -24,12 +28,15 @@ from scripts.publish.stamp import (
     withdraw,
 )
 from scripts.smoke.smoke import Evidence
+from tests.unit.attest import BUILD, make_signer, no_licences
 from tests.unit.builders import CPU, RTX, make_cell, make_image
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.registry.fake_registry import REPOSITORY, FakeRegistry, fail, make_layout
 
 ONE, TWO = "sha256:" + "1" * 64, "sha256:" + "2" * 64
 TAGS = Tags("image", "1.2.0-cpu", "1.2.0-cpu-abcdef012345")
+OTHERS = {"https://example.com/other": TWO}
+REQUIRED = ("audit", "serve/load", "serve/container")
 FIXED, MOVING = "hallmark/image:1.2.0-cpu-abcdef012345", "hallmark/image:1.2.0-cpu"
 
 
@@ -39,7 +46,8 @@ def make_evidence(digest: str = ONE, **outcomes: Outcome) -> Evidence:
 
 
 def make_proof(evidence: Evidence, *informative: Evidence) -> Proof:
-    return Proof("image-cpu", evidence.digest, (Result("audit", Outcome.PASSED),), (evidence,), informative)
+    audit = Result("audit", Outcome.PASSED)
+    return Proof(make_cell(CPU, "wheel"), REQUIRED, (audit,), (evidence,), informative)
 
 
 PASSED = make_evidence(load=Outcome.PASSED, container=Outcome.PASSED)
@@ -131,10 +139,12 @@ def layout(tmp_path: Path) -> Layout:
     return make_layout(tmp_path / "layout", "candidate")
 
 
-def publish(fake: FakeRegistry, layout: Layout, tmp_path: Path) -> str:
+def publish(fake: FakeRegistry, layout: Layout, tmp_path: Path, signer: Signer | None = None) -> str:
     evidence = make_evidence(layout.digest, load=Outcome.PASSED, container=Outcome.PASSED)
     locks = tmp_path / "locks"
-    return stamp_registry(fake.client(), REPOSITORY, layout, TAGS, make_proof(evidence), locks)
+    return stamp_registry(
+        fake.client(), REPOSITORY, layout, TAGS, make_proof(evidence), BUILD, no_licences, signer, locks
+    )
 
 
 def test_a_candidate_is_pushed_with_its_evidence_and_then_tagged(layout: Layout, tmp_path: Path) -> None:
@@ -142,12 +152,47 @@ def test_a_candidate_is_pushed_with_its_evidence_and_then_tagged(layout: Layout,
     assert publish(fake, layout, tmp_path) == f"{REPOSITORY}:1.2.0-cpu"
     manifest = layout.blob_path(layout.digest).read_bytes()
     assert fake.tag(TAGS.moving) == fake.tag(TAGS.fixed) == manifest
-    [artifact] = [data for data, kind in fake.manifests.values() if kind == OCI_MANIFEST and b"subject" in data]
-    content = json.loads(artifact)
-    assert content["subject"]["digest"] == layout.digest
-    statement = json.loads(fake.blobs[content["layers"][0]["digest"]])
-    assert statement["subject"][0]["digest"]["sha256"] == layout.digest.removeprefix("sha256:")
-    assert statement["predicate"]["tags"] == [TAGS.fixed, TAGS.moving]
+    attached = read_attached(fake)
+    assert {content["subject"]["digest"] for content, _ in attached} == {layout.digest}
+    assert {envelope.signatures for _, envelope in attached} == {()}
+    said = {each.predicate_type: each for each in (read_statement(envelope.payload) for _, envelope in attached)}
+    assert said.keys() == {TEST_RESULT, PROVENANCE, BOM}
+    assert {each.subjects for each in said.values()} == {frozenset({layout.digest})}
+    tested = said[TEST_RESULT].predicate
+    assert tested["tags"] == [TAGS.fixed, TAGS.moving]
+    named = {kind: f"sha256:{digest['sha256']}" for kind, digest in tested["statements"].items()}
+    assert named == {kind: said[kind].digest for kind in (PROVENANCE, BOM)}
+    [sbom] = said[PROVENANCE].predicate["runDetails"]["byproducts"]
+    assert f"sha256:{sbom['digest']['sha256']}" == said[BOM].digest
+
+
+def read_attached(fake: FakeRegistry) -> list[tuple[dict[str, Any], Envelope]]:
+    """What is attached to anything: each manifest, and the envelope that it holds."""
+    found = [json.loads(data) for data, kind in fake.manifests.values() if kind == OCI_MANIFEST and b"subject" in data]
+    return [(content, open_envelope(fake.blobs[content["layers"][0]["digest"]])) for content in found]
+
+
+def test_what_is_attached_is_typed_as_others_look_for_it(layout: Layout, tmp_path: Path) -> None:
+    fake = FakeRegistry()
+    publish(fake, layout, tmp_path)
+    kinds = set()
+    for content, envelope in read_attached(fake):
+        kinds.add(kind := read_statement(envelope.payload).predicate_type)
+        notes = {"predicateType": kind, "in-toto.io/predicate-type": kind}
+        assert content["artifactType"] == "application/vnd.in-toto+json"
+        assert content["annotations"] == notes
+        [layer] = content["layers"]
+        assert (layer["mediaType"], layer["annotations"]) == ("application/vnd.dsse.envelope.v1+json", notes)
+    assert len(kinds) == 3
+
+
+def test_with_a_key_what_is_attached_is_signed_and_twice_the_same(layout: Layout, tmp_path: Path) -> None:
+    fake, signer = FakeRegistry(), make_signer()
+    publish(fake, layout, tmp_path, signer)
+    before = dict(fake.manifests)
+    publish(fake, layout, tmp_path, signer)
+    assert fake.manifests == before
+    assert all(envelope.is_signed_by(signer.public) for _, envelope in read_attached(fake))
 
 
 def test_no_tag_is_set_before_the_evidence_is_there(layout: Layout, tmp_path: Path) -> None:
@@ -179,27 +224,32 @@ def test_a_registry_that_cannot_be_meant_is_a_mistake(name: str) -> None:
 
 
 def predicate(evidence: Evidence, *informative: Evidence) -> dict[str, Any]:
-    made: Any = make_statement(make_proof(evidence, *informative), "registry.example.com/team/image", TAGS.all)
-    return dict(made["predicate"])
+    return describe_proof(make_proof(evidence, *informative), TAGS.all, OTHERS)
 
 
 def test_a_statement_says_what_was_tested_and_as_what() -> None:
-    assert make_statement(make_proof(PASSED), "registry.example.com/team/image", TAGS.all) == {
-        "_type": "https://in-toto.io/Statement/v1",
-        "subject": [{"name": "registry.example.com/team/image", "digest": {"sha256": "1" * 64}}],
-        "predicateType": "https://in-toto.io/attestation/test-result/v0.1",
-        "predicate": {
-            "result": "PASSED",
-            "configuration": [{"name": "serve", "digest": {"sha256": "5" * 64}}],
-            "passedTests": ["audit", "serve/load", "serve/container"],
-            "warnedTests": [],
-            "failedTests": [],
-            "cell": "image-cpu",
-            "tags": ["1.2.0-cpu-abcdef012345", "1.2.0-cpu"],
-            "hosts": [{"cpu": "8 × some"}],
-            "finished": "2026-01-02T03:04:05Z",
-        },
+    assert predicate(PASSED) == {
+        "result": "PASSED",
+        "configuration": [{"name": "serve", "digest": {"sha256": "5" * 64}}],
+        "passedTests": ["audit", "serve/load", "serve/container"],
+        "warnedTests": [],
+        "failedTests": [],
+        "requiredTests": ["audit", "serve/load", "serve/container"],
+        "informativeTests": [],
+        "cell": "serve-cpu",
+        "target": {"id": "cpu", "name": CPU.name, "compute": ""},
+        "cuda": None,
+        "tags": ["1.2.0-cpu-abcdef012345", "1.2.0-cpu"],
+        "hosts": [{"cpu": "8 × some"}],
+        "statements": {"https://example.com/other": {"sha256": "2" * 64}},
+        "finished": "2026-01-02T03:04:05Z",
     }
+
+
+def test_a_statement_about_a_gpu_names_it_and_its_cuda_line() -> None:
+    made = describe_proof(replace(make_proof(PASSED), cell=make_cell(RTX, "wheel")), TAGS.all, {})
+    assert made["target"] == {"id": "5090", "name": RTX.name, "compute": "12.0"}
+    assert made["cuda"]["line"] == "12.8"
 
 
 @pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.SKIPPED, Outcome.ERROR])
@@ -213,6 +263,7 @@ def test_what_fails_where_nothing_is_decided_is_a_warning() -> None:
     other = replace(make_evidence(load=Outcome.FAILED), scenario="extra", finished="2026-01-02T04:00:00Z")
     made = predicate(PASSED, other)
     assert (made["result"], made["failedTests"], made["warnedTests"]) == ("WARNED", [], ["extra/load"])
+    assert (made["requiredTests"], made["informativeTests"]) == (list(REQUIRED), ["extra/load"])
     assert [each["name"] for each in made["configuration"]] == ["serve", "extra"]
     assert made["finished"] == "2026-01-02T04:00:00Z" and len(made["hosts"]) == 1
     assert predicate(make_evidence(load=Outcome.FAILED), other)["result"] == "FAILED"
@@ -220,5 +271,6 @@ def test_what_fails_where_nothing_is_decided_is_a_warning() -> None:
 
 def test_evidence_of_nothing_says_failed() -> None:
     assert predicate(make_evidence())["result"] == "FAILED"
-    made: Any = make_statement(Proof("image-cpu", ONE, (Result("audit", Outcome.PASSED),), ()), "r", TAGS.all)
-    assert made["predicate"]["result"] == "FAILED"
+    assert predicate(make_evidence(load=Outcome.PASSED))["result"] == "FAILED", "a required check has no result"
+    made = describe_proof(replace(make_proof(PASSED), required=()), TAGS.all, {})
+    assert made["result"] == "FAILED", "nothing was required, so nothing was shown"

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import requests
 from requests.adapters import BaseAdapter
 
-from scripts.oci.descriptor import OCI_MANIFEST, digest_of
+from scripts.oci.descriptor import OCI_INDEX, OCI_MANIFEST, digest_of
 from scripts.oci.layout import Layout
 from scripts.registry.auth import Credentials
 from scripts.registry.client import Registry
@@ -33,6 +33,7 @@ class FakeRegistry(BaseAdapter):
         super().__init__()
         self.referrers, self.deletes_tags = referrers, deletes_tags
         self.ranges = True
+        self.page = 1000  # entries in one reply of the referrers API
         self.path = REPOSITORY.path  # a pattern: the repositories that there are, all with the same contents
         self.blobs: dict[str, bytes] = {}
         self.manifests: dict[str, tuple[bytes, str]] = {}
@@ -97,10 +98,29 @@ class FakeRegistry(BaseAdapter):
                 return refuse(request, 400, "DIGEST_INVALID")
             self.blobs[digest] = spoil(body)
             return reply(request, 201, headers={"Docker-Content-Digest": digest})
+        if match := re.fullmatch(rf"/v2/{self.path}/referrers/([^/]+)", url.path):
+            return self._referrers(request, match[1])
         match = re.fullmatch(rf"/v2/{self.path}/(blobs|manifests)/([^/]+)", url.path)
         assert match, url.path
         serve = self._blob if match[1] == "blobs" else self._manifest
         return serve(request, match[2], spoil)
+
+    def _referrers(self, request: requests.PreparedRequest, subject: str) -> requests.Response:
+        """The list of what names a subject, one entry a page where the registry is told to give pages."""
+        if not self.referrers:
+            return refuse(request, 404, "NOT_FOUND")
+        entries = []
+        for reference, (data, kind) in sorted(self.manifests.items()):
+            content = json.loads(data) if ":" in reference and b'"subject"' in data else {}
+            if content.get("subject", {}).get("digest") == subject:
+                entry = {"mediaType": kind, "digest": reference, "size": len(data)}
+                entries.append(entry | {"artifactType": content["artifactType"]})
+        first = int(parse_qs(urlsplit(str(request.url)).query).get("from", ["0"])[0])
+        shown = entries[first : first + self.page]
+        following = f"?from={first + self.page}" if first + self.page < len(entries) else ""
+        headers = {"Link": f'<{urlsplit(str(request.url)).path}{following}>; rel="next"'} if following else {}
+        body = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": shown}).encode()
+        return reply(request, 200, body, {"Content-Type": OCI_INDEX, **headers})
 
     def _manifest(
         self, request: requests.PreparedRequest, reference: str, spoil: Callable[[bytes], bytes]

@@ -558,3 +558,13 @@ def test_deleting_a_tag_says_whether_it_could() -> None:
     assert fake.client().delete_tag(REPOSITORY, "v1")
     assert not fake.client().delete_tag(REPOSITORY, "v1")
     assert list(fake.manifests) == [digest]
+
+
+def test_a_manifest_without_an_end_is_not_read_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scripts.registry.client.LARGEST_JSON", 100)
+    fake = FakeRegistry()
+    fake.store(b"x" * 100, "small")
+    fake.store(b"x" * 101, "large")
+    assert fake.client().get_manifest(REPOSITORY, "small")
+    with pytest.raises(RegistryRefused, match="more than 100 bytes, where a manifest belongs"):
+        fake.client().get_manifest(REPOSITORY, "large")

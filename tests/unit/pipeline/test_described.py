@@ -1,0 +1,97 @@
+"""What a run says of its build, and that a consumer can verify what a run has published."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.assemble.types import BuildOptions
+from scripts.attest.keys import read_public_key
+from scripts.attest.sbom import list_contents
+from scripts.compile.kept import add_wheels
+from scripts.fetch import Cache
+from scripts.matrix import load_matrix
+from scripts.model import Verdict
+from scripts.pipeline import Options, Stage, make_jobs
+from scripts.pipeline.described import describe_job, licences_in
+from scripts.plan import Selection, make_plan
+from scripts.registry.reference import parse_image
+from scripts.verbs.verifying import know_cells
+from scripts.verify.verify import verify
+from tests.unit.assemble.test_components import write_compiled_project
+from tests.unit.attest import make_signer, no_licences, write_private, write_public
+from tests.unit.builders import lock_bytes
+from tests.unit.pipeline.lab import REGISTRY, Lab
+
+CPU, GPU = "serve-cpu", "serve-cu128-5090-wheel"
+
+
+@pytest.mark.parametrize(("cell", "tag"), [(CPU, "1.2.0-cpu"), (GPU, "1.2.0-cu128-5090-wheel")])
+def test_what_a_run_publishes_is_what_a_consumer_accepts(cell: str, tag: str, lab: Lab) -> None:
+    lab.use_registry()
+    lab.site = replace(lab.site, signing_key=write_private(lab.root / "key", make_signer()))
+    assert lab.run(cell)[cell].tag == f"{REGISTRY}/serve:{tag}"
+    key = read_public_key(write_public(lab.root / "key.pub", make_signer()))
+    image = parse_image(f"{REGISTRY}/serve:{tag}")
+    found = verify(lab.registry.client(), image, key, cell, know_cells(lab.root))
+    assert found.verdict is Verdict.ACCEPTED, found.results
+    assert found.provenance and found.provenance.build_id == lab.step(cell).build_id
+    assert found.components == 2, "a wheel, and the package of the image below"
+    before = dict(lab.registry.manifests)
+    lab.run(cell)
+    assert lab.registry.manifests == before, "what is said twice is there once"
+
+
+def test_a_build_is_described_down_to_the_lowest_image(lab: Lab) -> None:
+    [job] = lab.jobs(GPU)
+    build = describe_job(job)
+    assert {file.kind for file in build.packages} == {"wheel", "deb"}
+    assert (build.build_id, build.version, build.made, build.sources) == (job.step.build_id, "1.2.0", (), ())
+    assert build.parameters == {
+        "cell": GPU,
+        "image": "serve",
+        "recipe": "wheel",
+        "version": "1.2.0",
+        "revision": "v1.2.0",
+        "cuda": "12.8",
+        "compute": "12.0",
+        "slim": "12.0",
+        "compression": "zstd",
+    }
+
+
+def test_licences_are_those_of_wheels_that_are_in_the_cache(lab: Lab) -> None:
+    [job] = lab.jobs(CPU)
+    [wheel] = job.step.wheels
+    find = licences_in(Cache(lab.site.cache))
+    assert find(wheel) == ()
+    path = Cache(lab.site.cache).path(wheel.sha256)
+    path.write_bytes(path.read_bytes().replace(b"Version: 1.0\n", b"License: MIT"))
+    assert find(wheel) == (), "a wheel that is damaged says nothing"
+    assert find(lock_bytes(b"not there", file="a-1-py3-none-any.whl")) == ()
+
+
+def test_what_was_compiled_is_told_with_all_that_it_was_compiled_from(tmp_path: Path) -> None:
+    matrix = load_matrix(write_compiled_project(tmp_path))
+    plan = make_plan(matrix, Selection(["serve-*"]))
+    [job] = make_jobs(matrix, plan, BuildOptions(), Stage.BUILD, Options())
+    build = describe_job(job)
+    assert [(made.name, made.version) for made in build.made] == [
+        ("engine", "2.0+cu128.sm120"),
+        ("serve", "1.2.0+cu128.sm120"),
+    ]
+    assert [made.build_id for made in build.made] == [step.build_id for step in job.step.compiled]
+    sources: list[Any] = list(build.sources)
+    assert {"engine", "kernels"} <= {source.name for source in sources}
+    assert {"engine-v2.0.tar.gz", "serve-1.2.0.tar.gz", "nvcc-12.8.93-archive.tar.xz"} <= {
+        getattr(source, "file", "") for source in sources
+    }
+    # Whether the compiled wheels are at hand makes no difference: not where the candidate is only tested.
+    wheel = lock_bytes(b"made here", file="serve-1.2.0+cu128.sm120-py3-none-any.whl", name="serve")
+    known = replace(job, step=add_wheels(job.step, [wheel]))
+    assert describe_job(known) == build
+    listed = [each["name"] for each in list_contents(build, "sha256:" + "1" * 64, no_licences)["components"]]
+    assert listed.count("serve") == 1 and "nvcc" not in listed
