@@ -32,7 +32,7 @@ ORDER = [
     ["assemble"],
     ["compile"],
     ["audit", "smoke"],
-    ["verdict"],
+    ["verdict", "feed"],
     ["publish"],
     ["project"],
     ["pipeline"],
