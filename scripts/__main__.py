@@ -138,6 +138,22 @@ def make_parser() -> argparse.ArgumentParser:
     compare.add_argument("--cuda", action="append", default=[], help="only this CUDA line, or `cpu`")
     compare.add_argument("--recipe", action="append", default=[], help="only this recipe")
     compare.add_argument("--no-slim", action="store_true", help="candidates with the GPU code of other targets")
+    catalogue = add("catalogue", verbs.catalogue, "write what is known of every cell as a static site")
+    catalogue.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="an empty folder, or an earlier site"
+    )
+    catalogue.add_argument(
+        "--evidence", type=Path, action="append", default=[], metavar="DIR", help="(default: docs/evidence)"
+    )
+    catalogue.add_argument(
+        "--feed",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="another checkout's feed, beside this one's",
+    )
+    catalogue.add_argument("--registry", default="", metavar="NAME", help="where the tags are, for `docker pull`")
     engine = add("engine", verbs.engine, "start, stop or show the Docker Engine that is used")
     engine.add_argument("action", choices=["up", "down", "status"])
     clean = add("clean", verbs.clean, "free everything that no tag needs")

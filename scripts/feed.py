@@ -13,6 +13,7 @@ from scripts.errors import Undecided
 from scripts.files import naming_disk_full
 from scripts.locks import hold
 from scripts.model import Verdict
+from scripts.oci.descriptor import is_digest
 
 VERSION = 1
 _REASONS, _LONGEST = 8, 300  # how many of a verdict's reasons are kept, and how many characters of each
@@ -113,4 +114,5 @@ def _read_entry(line: bytes) -> Entry | None:
     numbers = ("passed", "total")
     texts = [getattr(entry, each.name) for each in fields(entry) if each.name not in (*numbers, "reasons")]
     right = all(isinstance(text, str) for text in (*texts, *entry.reasons))
+    right = right and (not entry.digest or is_digest(entry.digest))
     return entry if right and all(type(getattr(entry, key)) is int for key in numbers) else None

@@ -7,6 +7,7 @@ from pathlib import Path
 from scripts.verbs.cells import build, clean, engine, fetch, lock, plan, publish, reproduce, smoke, verdict
 from scripts.verbs.code import audit, sizes, slim
 from scripts.verbs.comparing import compare
+from scripts.verbs.showing import catalogue
 
 Verb = Callable[[Path, argparse.Namespace], int]
 
@@ -14,6 +15,7 @@ __all__ = [
     "Verb",
     "audit",
     "build",
+    "catalogue",
     "clean",
     "compare",
     "engine",

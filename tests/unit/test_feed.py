@@ -104,6 +104,7 @@ def test_what_is_there_is_never_edited_a_torn_line_neither(feed: Path) -> None:
         json.dumps({"version": 1} | vars(ENTRY) | {"passed": "7"}),
         json.dumps({"version": 1} | vars(ENTRY) | {"verdict": "fine"}),
         json.dumps({"version": 1} | vars(ENTRY) | {"gpu": ["x"]}),
+        json.dumps({"version": 1} | vars(ENTRY) | {"digest": "sha256:0; reboot"}),
         json.dumps({"version": 1} | vars(ENTRY) | {"reasons": [1]}),
         json.dumps({"version": 1} | vars(ENTRY) | {"more": 1}),
     ],

@@ -19,7 +19,7 @@ LONGEST = 400
 ORDER = [
     ["errors"],
     ["model"],
-    ["files", "console", "site"],
+    ["files", "console", "site", "markup"],
     ["zips", "locks"],
     ["oci"],
     ["registry", "workspace"],
@@ -36,7 +36,7 @@ ORDER = [
     ["publish"],
     ["project"],
     ["pipeline"],
-    ["compare", "reproduce", "sizes", "trim"],
+    ["compare", "reproduce", "sizes", "trim", "catalogue"],
     ["report"],
     ["verbs"],
     ["__main__"],
