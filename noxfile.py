@@ -74,6 +74,7 @@ add("reproduce", "Build cells again from nothing and compare: reproduce -- vllm-
 add("sizes", "What an image holds, by distribution: sizes -- vllm-cu128-5090-wheel --svg FILE", "sizes")
 add("compare", "Compare vLLM with SGLang on a target: compare -- 5090 --only start,load", "compare")
 add("serve", "Serve a model from a stamped image: serve -- CELL MODEL --port 8000 -- ENGINE ARGUMENTS", "serve")
+add("catalogue", "Write what is known of every cell as a static site: catalogue -- --output DIR", "catalogue")
 add("slim", "Write wheels again with only a target's GPU code: slim -- WHEEL --target 5090", "slim")
 add("lock", "Resolve every input anew (--check: only compare, without a network)", "lock")
 add("doctor", "Tell what this machine has of what is needed, and which images are for its GPUs", "doctor")
@@ -173,6 +174,12 @@ def reference(session: nox.Session) -> None:
 def oracle(session: nox.Session) -> None:
     """Compare the reader of GPU code with NVIDIA's cuobjdump on real wheels (gigabytes, minutes)"""
     tool(session, "tests.gpucode_oracle", *session.posargs)
+
+
+@nox.session(name="catalogue-browser")
+def catalogue_browser(session: nox.Session) -> None:
+    """Look at the catalogue in Debian's Chromium: phone and desk, light and dark (needs selenium, npm; minutes)"""
+    tool(session, "tests.browser.catalogue", *session.posargs)
 
 
 @nox.session(name="gpu-slimming")

@@ -178,6 +178,22 @@ def make_parser() -> argparse.ArgumentParser:
     trust.add_argument("--no-signature", action="store_true", help="believe whoever may write to the registry")
     verify.add_argument("--cell", default="", help="the cell that it must have been tested as")
     verify.add_argument("--json", action="store_true", help="for machines: one object")
+    catalogue = add("catalogue", verbs.catalogue, "write what is known of every cell as a static site")
+    catalogue.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="an empty folder, or an earlier site"
+    )
+    catalogue.add_argument(
+        "--evidence", type=Path, action="append", default=[], metavar="DIR", help="(default: docs/evidence)"
+    )
+    catalogue.add_argument(
+        "--feed",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="another checkout's feed, beside this one's",
+    )
+    catalogue.add_argument("--registry", default="", metavar="NAME", help="where the tags are, for `docker pull`")
     engine = add("engine", verbs.engine, "start, stop or show the Docker Engine that is used")
     engine.add_argument("action", choices=["up", "down", "status"])
     clean = add("clean", verbs.clean, "free everything that no tag needs")

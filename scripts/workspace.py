@@ -46,6 +46,10 @@ class Workspace:
     def comparisons(self) -> Path:
         return self.folder / "compare"
 
+    @property
+    def feed(self) -> Path:
+        return self.folder / "feed.jsonl"
+
     def contexts(self, name: str) -> Path:
         """Where `fetch --contexts` lays a step's inputs out for other builders, and where the bake file looks."""
         return self.folder / "contexts" / name

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from html import escape
 
 from scripts.compare.charts import draw_section
@@ -21,6 +20,7 @@ from scripts.compare.words import (
     shorten,
     title_of,
 )
+from scripts.markup import Markup, bullets, element, inline, join, table
 
 _STYLE = """
 :root { color-scheme: light dark; --back: #fff; --text: #1c2024; --quiet: #666d75; --line: #d9dde1; --bad: #b42318;
@@ -49,19 +49,19 @@ def render_page(comparison: Comparison) -> str:
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>",
-        *(f"<p>{_inline(note)}</p>" for note in notes_of(comparison)),
-        _table(
-            ["", *(escape(column.title) for column in comparison.columns)],
+        *(f"<p>{inline(note)}</p>" for note in notes_of(comparison)),
+        table(
+            ["", *(column.title for column in comparison.columns)],
             [
-                ["cell", *(f"<code>{escape(column.cell)}</code>" for column in comparison.columns)],
-                ["digest", *(f"<code>{escape(column.digest or '–')}</code>" for column in comparison.columns)],
-                ["the gate", *(escape(column.verdict) for column in comparison.columns)],
+                ["cell", *(element("code", column.cell) for column in comparison.columns)],
+                ["digest", *(element("code", column.digest or "–") for column in comparison.columns)],
+                ["the gate", *(column.verdict for column in comparison.columns)],
             ],
         ),
-        _list(f"{key}: {value}" for key, value in comparison.host.items()),
+        bullets(f"{key}: {value}" for key, value in comparison.host.items()),
     ]
     if absent := list_absent(comparison):
-        parts += ["<p>Not compared:</p>", _list(absent)]
+        parts += ["<p>Not compared:</p>", bullets(absent)]
     for section in comparison.sections:
         parts += [f"<h2>{escape(section.title)}</h2>", f"<p>{escape(section.text)}</p>"]
         parts += draw_section(comparison, section)
@@ -71,7 +71,7 @@ def render_page(comparison: Comparison) -> str:
         "<h2>Commands</h2>",
         f"<p>The servers', to which the numbers in brackets refer:</p>\n<ol>{items}</ol>",
         "<p>Measured again by:</p>",
-        _list(list_parts(comparison)),
+        bullets(list_parts(comparison)),
     ]
     return "\n".join([*parts, "</body>\n</html>\n"])
 
@@ -81,29 +81,13 @@ def _section_table(comparison: Comparison, section: Section, commands: Mapping[s
     for row in section.rows:
         figures = [column.find(row) for column in comparison.columns]
         lead = find_lead(figures)
-        rows.append([escape(row.title), *(_cell(each, commands, leads=each is lead) for each in figures)])
-    return _table(["", *(escape(column.title) for column in comparison.columns)], rows)
+        rows.append([row.title, *(_cell(each, commands, leads=each is lead) for each in figures)])
+    return table(["", *(column.title for column in comparison.columns)], rows)
 
 
-def _cell(figure: Figure | Missing, commands: Mapping[str, int], *, leads: bool) -> str:
+def _cell(figure: Figure | Missing, commands: Mapping[str, int], *, leads: bool) -> Markup:
     if isinstance(figure, Missing):
-        return f'<span class="missing">– ({escape(shorten(figure))})</span>'
-    value = escape(f"{format_number(figure.value)} {figure.unit}")
-    small = escape(f"({format_spread(figure)}) [{commands[figure.command]}]")
-    return f"{f'<strong>{value}</strong>' if leads else value} <small>{small}</small>"
-
-
-def _table(header: list[str], rows: list[list[str]]) -> str:
-    head = "".join(f"<th>{cell}</th>" for cell in header)
-    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>\n" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>'
-
-
-def _list(lines: Iterable[str]) -> str:
-    return f"<ul>{''.join(f'<li>{_inline(line)}</li>' for line in lines)}</ul>"
-
-
-def _inline(text: str) -> str:
-    """Markdown's code and bold, which is all that notes have."""
-    escaped = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
-    return re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", escaped)
+        return element("span", f"– ({shorten(figure)})", class_="missing")
+    value = f"{format_number(figure.value)} {figure.unit}"
+    small = element("small", f"({format_spread(figure)}) [{commands[figure.command]}]")
+    return join([element("strong", value) if leads else value, small], " ")

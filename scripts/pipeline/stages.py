@@ -35,6 +35,7 @@ from scripts.pipeline.judge import (
     write_verdict,
 )
 from scripts.pipeline.obtain import load, obtain_layout, obtain_suite
+from scripts.pipeline.record import record_verdict
 from scripts.publish.promote import push_candidate
 from scripts.publish.proof import Proof
 from scripts.publish.stamp import name_repository, name_tags, stamp_engine, stamp_registry, withdraw
@@ -116,13 +117,17 @@ def smoke(bench: Bench, job: Job, candidate: Candidate) -> tuple[tuple[Evidence,
 
 
 def rule(bench: Bench, job: Job) -> CellVerdict:
-    """Reduce the evidence to a verdict, record it, and take the cell's tags off a digest that is not accepted."""
+    """Reduce the evidence to a verdict, record it, and take the cell's tags off a digest that is not accepted.
+
+    The feed comes last: whatever keeps it from being written, no tag stays where it should not.
+    """
     verdict = judge_cell(bench.workspace, job)
     write_verdict(bench.workspace, job, verdict)
     if verdict.digest and verdict.verdict is not Verdict.ACCEPTED:
         tags = name_tags(job.planned, job.step.build_id)
         if gone := withdraw(bench.engine, verdict.digest, tags):
             note(f"{job.cell.id}: no longer accepted, so these tags were withdrawn: {', '.join(gone)}")
+    record_verdict(bench.workspace, job, verdict)
     return verdict
 
 

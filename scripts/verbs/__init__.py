@@ -9,6 +9,7 @@ from scripts.verbs.code import audit, sizes, slim
 from scripts.verbs.comparing import compare
 from scripts.verbs.examining import doctor
 from scripts.verbs.serving import serve
+from scripts.verbs.showing import catalogue
 from scripts.verbs.verifying import verify
 
 Verb = Callable[[Path, argparse.Namespace], int]
@@ -17,6 +18,7 @@ __all__ = [
     "Verb",
     "audit",
     "build",
+    "catalogue",
     "clean",
     "compare",
     "doctor",

@@ -40,6 +40,7 @@ from scripts.verbs import cells, code, comparing, examining, serving
 from scripts.workspace import Workspace
 from tests.unit.audit.made import library
 from tests.unit.builders import DATA, REPOSITORY_ROOT, edit, write, write_locked_project, write_locks
+from tests.unit.catalogue.made import Checkout
 from tests.unit.compare.made import ENDED, make_check, make_column, make_comparison
 
 CELL = "serve-cu128-5090-wheel"
@@ -707,6 +708,24 @@ def test_every_gpu_of_the_matrix_has_its_sessions(monkeypatch: pytest.MonkeyPatc
     options = make_parser().parse_args(spawned[-1])
     assert (options.run, options.target, options.digest, options.source) == (verbs.publish, ["5090"], DIGEST, "engine")
     assert "RTX 5090" in str(sessions["verify-5090"].__doc__)
+
+
+# --- catalogue
+
+
+def test_the_catalogue_is_written_of_what_is_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path / "checkout")
+    checkout.keep("serve-cpu", checkout.evidence("serve-cpu"))
+    (checkout.root / "docs/evidence/serve-cpu/broken.json").write_text("{")
+    arguments = ["--project", str(checkout.root), "catalogue", "--output", str(tmp_path / "site")]
+    assert main(arguments) == ExitCode.ACCEPTED
+    said = capsys.readouterr().err
+    assert "4 cells" in said and "1 stamped" in said and "broken.json is no evidence" in said
+    assert "stamped" in (tmp_path / "site/cells/serve-cpu.html").read_text()
+    assert main([*arguments, "--evidence", str(tmp_path / "nowhere")]) == ExitCode.USAGE
+    assert main([*arguments, "--feed", str(tmp_path / "nowhere")]) == ExitCode.USAGE
+    assert main([*arguments, "--registry", "NO//NAME"]) == ExitCode.USAGE
+    assert main([*arguments[:-1], str(checkout.root)]) == ExitCode.USAGE
 
 
 # --- slim

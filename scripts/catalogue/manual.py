@@ -1,0 +1,29 @@
+"""How to run a cell's image: the commands of its README, with the cell's own tag in them."""
+
+from __future__ import annotations
+
+import re
+
+from scripts.pipeline import Job
+from scripts.publish.stamp import NAMESPACE, name_tags
+
+_BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def name_reference(job: Job, registry: str = "") -> str:
+    """The moving tag's name in a registry, or in the engine where none is given."""
+    tags = name_tags(job.planned, job.step.build_id)
+    return f"{registry or NAMESPACE}/{tags.image}:{tags.moving}"
+
+
+def read_commands(job: Job, registry: str = "") -> tuple[str, ...]:
+    """The README's blocks that run this image: those for a GPU for a GPU's cell, those for the CPU for the CPU's."""
+    path = job.planned.image.folder / "README.md"
+    text = path.read_text("utf-8") if path.is_file() else ""
+    name = re.compile(rf"{NAMESPACE}/{re.escape(job.cell.image)}:([\w.-]+)")
+    found = []
+    for block in _BLOCK.findall(text):
+        tags = name.findall(block)
+        if "docker run" in block and tags and all(tag.endswith("-cpu") != job.cell.target.has_gpu for tag in tags):
+            found.append(name.sub(name_reference(job, registry), block).rstrip("\n"))
+    return tuple(found)

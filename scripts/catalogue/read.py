@@ -1,0 +1,142 @@
+"""Evidence from folders: what smoke tests, audits and builds wrote, of any age. What is damaged is only named."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from scripts.audit.evidence import summarise
+from scripts.catalogue.types import Audit, Build
+from scripts.errors import ConfigError
+from scripts.model import Outcome, Result, Verdict
+from scripts.oci.descriptor import is_digest
+from scripts.pipeline.candidate import read_candidate
+from scripts.smoke.smoke import SMOKE, Evidence
+from scripts.workspace import Workspace
+
+_FIRST = "default"  # the scenario of evidence from before there were scenarios
+_AUDIT = "audit.json"
+
+
+@dataclass
+class Found:
+    """Builds by cell and digest, and the files that could not be read."""
+
+    builds: defaultdict[str, dict[str, Build]] = field(default_factory=lambda: defaultdict(dict))
+    unread: list[str] = field(default_factory=list)
+
+    def add(self, cell: str, build: Build) -> None:
+        """Put what is known of a digest together: of two runs of one scenario the later one counts."""
+        known = self.builds[cell].get(build.digest, Build(build.digest))
+        scenarios = {each.scenario: each for each in known.evidence}
+        for each in build.evidence:
+            if each.scenario not in scenarios or scenarios[each.scenario].finished <= each.finished:
+                scenarios[each.scenario] = each
+        self.builds[cell][build.digest] = replace(
+            known,
+            evidence=tuple(scenarios.values()),
+            verdict=build.verdict or known.verdict,
+            reasons=build.reasons if build.verdict else known.reasons,
+            size=build.size or known.size,
+            audit=build.audit or known.audit,
+        )
+
+
+def read_folders(folders: Sequence[Path], cells: Iterable[str], found: Found) -> None:
+    """Take in `FOLDER/CELL.json` and `FOLDER/CELL/*.json` of these cells. ConfigError: there is no folder."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError("there is no such folder", str(folder), "give the folder of the evidence")
+        for cell in cells:
+            for path in (folder / f"{cell}.json", *sorted((folder / cell).glob("*.json"))):
+                if path.is_file():
+                    _take(found, cell, path)
+
+
+def read_runs(workspace: Workspace, cells: Iterable[str], found: Found) -> None:
+    """Take in what runs in this checkout have left: of today's builds and of earlier ones."""
+    known = set(cells)
+    for run in sorted(workspace.runs.glob("*")):
+        candidate = read_candidate(workspace, run.name)
+        for folder in sorted(each for each in run.iterdir() if each.is_dir() and each.name in known):
+            for path in sorted((folder / SMOKE).glob("*.json")):
+                _take(found, folder.name, path)
+            if candidate:
+                verdict, reasons = _read_verdict(folder / "verdict.json", candidate.digest)
+                if verdict or candidate.digest in found.builds[folder.name]:
+                    audit = _read_audit(run / _AUDIT, candidate.digest)
+                    found.add(
+                        folder.name, Build(candidate.digest, (), verdict, reasons, size=candidate.size, audit=audit)
+                    )
+
+
+def parse_evidence(data: Any) -> Evidence:
+    """The evidence of one scenario. Raises ValueError, KeyError or TypeError for what is none."""
+    results = tuple(
+        Result(_text(each["check"]), Outcome(each["outcome"]), _text(each["detail"]), _table(each["measured"]))
+        for each in data["results"]
+    )
+    host = {_text(key): _text(value) for key, value in _table(data["host"]).items()}
+    return Evidence(
+        _text(data.get("scenario", _FIRST)),
+        _text(data["smoke_id"]),
+        _digest(data["digest"]),
+        results,
+        float(data["seconds"]),
+        _text(data["finished"]),
+        host,
+    )
+
+
+def _take(found: Found, cell: str, path: Path) -> None:
+    try:
+        data = json.loads(path.read_bytes())
+        if path.name == _AUDIT:
+            audit = Audit(summarise(data), _text(data["driver"] or ""))
+            found.add(cell, Build(_digest(data["digest"]), audit=audit))
+        else:
+            evidence = parse_evidence(data)
+            found.add(cell, Build(evidence.digest, (evidence,)))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        found.unread.append(f"{cell}: {path.name} is no evidence that this version reads")
+
+
+def _read_audit(path: Path, digest: str) -> Audit | None:
+    try:
+        data = json.loads(path.read_bytes())
+        return Audit(summarise(data), _text(data["driver"] or "")) if data["digest"] == digest else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _read_verdict(path: Path, digest: str) -> tuple[Verdict | None, tuple[str, ...]]:
+    try:
+        data = json.loads(path.read_bytes())
+        if data["digest"] == digest:
+            return Verdict(data["verdict"]), tuple(map(_text, data["reasons"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return None, ()
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected text, not {value!r}")
+    return value
+
+
+def _digest(value: Any) -> str:
+    """A digest: it becomes part of a command that people copy, so nothing else will do."""
+    if not is_digest(_text(value)):
+        raise ValueError(f"expected a digest, not {value!r}")
+    return str(value)
+
+
+def _table(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"expected a table, not {value!r}")
+    return value
