@@ -88,6 +88,8 @@ def _recipe(table: Table) -> Recipe:
         archives=tuple(_upstream(item, is_wheel=False) for item in table.tables("archives")),
         suite=_suite(table.table("suite")) if "suite" in table else None,
     )
+    if recipe.suite and recipe.suite.sdist.partition("==")[2] != recipe.version:
+        table.note(f"`{recipe.suite.sdist}` has the tests of another version than {recipe.version}", "suite.sdist")
     overridden = [canonicalize_name(re.split(r"[^\w.-]", item, maxsplit=1)[0]) for item in recipe.override]
     for name in find_repeated([*map(canonicalize_name, recipe.absent), *overridden]):
         table.note(f"`{name}` stands twice, or in `absent` as well", "override", "leave one of them")

@@ -163,10 +163,15 @@ def test_a_recipe_has_a_suite_or_none(root: Path) -> None:
     assert load_matrix(root).images["serve"].recipes["wheel", "cpu"].suite == suite
 
 
+def test_a_suite_without_a_version_is_refused(root: Path) -> None:
+    edit(root / SERVE_TOML, "[[scenario]]", f"{SUITE.replace('serve==1.2.0', 'serve')}[[scenario]]")
+    assert any("`serve`: expected `name==version`" in problem for problem in problems_of(root))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("serve==1.2.0", "serve", "`serve`: expected `name==version`"),
+        ("serve==1.2.0", "serve==1.2.1", "`serve==1.2.1` has the tests of another version than 1.2.0"),
         ("pytest==9.0", "pytest>=9", "`pytest>=9`: expected `name==version`"),
         ('"tests"', '"../tests"', "`../tests` cannot be a package in the sdist"),
         ('folder = "tests"\n', "", "missing key `folder`"),
