@@ -178,6 +178,10 @@ def make_parser() -> argparse.ArgumentParser:
     trust.add_argument("--no-signature", action="store_true", help="believe whoever may write to the registry")
     verify.add_argument("--cell", default="", help="the cell that it must have been tested as")
     verify.add_argument("--json", action="store_true", help="for machines: one object")
+    history = add("history", verbs.history, "show what was decided of cells, and whether their stamps stand")
+    history.add_argument("patterns", nargs="*", metavar="CELL", help="shell patterns over cell ids (default: all)")
+    history.add_argument("--feed", type=Path, metavar="FILE", help="another checkout's (default: this one's)")
+    history.add_argument("--json", action="store_true", help="for machines: a list of objects")
     catalogue = add("catalogue", verbs.catalogue, "write what is known of every cell as a static site")
     catalogue.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="an empty folder, or an earlier site"

@@ -90,6 +90,27 @@ def read_feed(path: Path) -> tuple[list[Entry], int]:
     return [entry for entry in found if entry], found.count(None)
 
 
+def trace_stamps(entries: Sequence[Entry]) -> list[tuple[Entry, str]]:
+    """Each verdict with what it did to its cell's stamp: `given`, `kept`, `taken back`, or `none`.
+
+    The stamp is on the digest that was accepted last, until that no longer is; `publish` puts tags where it is.
+    """
+    stamped: dict[str, str] = {}
+    found = []
+    for entry in entries:
+        before = stamped.get(entry.cell, "")
+        if entry.verdict is Verdict.ACCEPTED:
+            stamped[entry.cell] = entry.digest
+            done = "kept" if before == entry.digest else "given"
+        elif before and before == entry.digest:
+            del stamped[entry.cell]
+            done = "taken back"
+        else:
+            done = "kept" if before else "none"
+        found.append((entry, done))
+    return found
+
+
 def _append(path: Path, line: bytes) -> None:
     """One write at the end of the file, and on the disk before this returns."""
     with naming_disk_full(path):

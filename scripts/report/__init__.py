@@ -2,6 +2,7 @@
 
 from scripts.report.cells import show_cells, show_plan, show_reproductions, show_verdicts
 from scripts.report.comparison import show_comparison
+from scripts.report.history import show_history
 from scripts.report.libraries import show_audit, show_slimmed
 from scripts.report.sizes import show_sizes
 from scripts.report.verification import render_verification, show_verification
@@ -11,6 +12,7 @@ __all__ = [
     "show_audit",
     "show_cells",
     "show_comparison",
+    "show_history",
     "show_plan",
     "show_reproductions",
     "show_sizes",

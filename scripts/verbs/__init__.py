@@ -9,7 +9,7 @@ from scripts.verbs.code import audit, sizes, slim
 from scripts.verbs.comparing import compare
 from scripts.verbs.examining import doctor
 from scripts.verbs.serving import serve
-from scripts.verbs.showing import catalogue
+from scripts.verbs.showing import catalogue, history
 from scripts.verbs.verifying import verify
 
 Verb = Callable[[Path, argparse.Namespace], int]
@@ -24,6 +24,7 @@ __all__ = [
     "doctor",
     "engine",
     "fetch",
+    "history",
     "lock",
     "plan",
     "publish",

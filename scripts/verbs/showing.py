@@ -1,17 +1,23 @@
-"""The verb that makes the catalogue."""
+"""The verbs that show what is known: the catalogue of all cells, and the history of some."""
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections import Counter
+from dataclasses import asdict
+from fnmatch import fnmatchcase
 from pathlib import Path
 
+from scripts import report
 from scripts.catalogue.gather import gather
 from scripts.catalogue.write import check_output, write_catalogue
 from scripts.console import note
 from scripts.errors import ExitCode
+from scripts.feed import read_feed, trace_stamps
 from scripts.project import Project
 from scripts.publish.stamp import name_repository
+from scripts.workspace import Workspace
 
 
 def catalogue(root: Path, options: argparse.Namespace) -> int:
@@ -28,4 +34,20 @@ def catalogue(root: Path, options: argparse.Namespace) -> int:
     states = Counter(str(page.state) for page in found.pages)
     counted = ", ".join(f"{count} {state}" for state, count in states.items())
     note(f"{len(found.pages)} cells ({counted}): {files[0]}")
+    return ExitCode.ACCEPTED
+
+
+def history(root: Path, options: argparse.Namespace) -> int:
+    """Show the verdicts of a feed, and what each did to its cell's stamp. Runs nothing, and asks nobody."""
+    entries, torn = read_feed(options.feed or Workspace(root).feed)
+    patterns = options.patterns or ["*"]
+    traced = [each for each in trace_stamps(entries) if any(fnmatchcase(each[0].cell, pattern) for pattern in patterns)]
+    if torn:
+        note(f"{torn} of the feed's lines cannot be read")
+    if options.json:
+        print(json.dumps([asdict(entry) | {"stamp": done} for entry, done in traced], indent=2, ensure_ascii=False))
+    elif traced:
+        report.show_history(traced)
+    else:
+        note(f"there is no verdict of {', '.join(patterns)} in the feed")
     return ExitCode.ACCEPTED

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from scripts.errors import Undecided
-from scripts.feed import Entry, append_entry, cut_reasons, read_feed
+from scripts.feed import Entry, append_entry, cut_reasons, read_feed, trace_stamps
 from scripts.locks import hold
 from scripts.model import Verdict
 
@@ -145,3 +145,30 @@ def test_reasons_are_cut() -> None:
     assert cut_reasons(["x" * 5000]) == ("x" * 300 + " …",)
     many = cut_reasons([str(number) for number in range(20)])
     assert len(many) == 9 and many[-1] == "… and 12 more"
+
+
+# --- what became of stamps
+
+OTHER = "sha256:" + "c" * 64
+
+
+def test_a_stamp_is_on_what_was_accepted_last_until_that_falls() -> None:
+    open_ = replace(ENTRY, verdict=Verdict.INCONCLUSIVE)
+    newer = replace(ENTRY, digest=OTHER)
+    told = [
+        REJECTED,
+        ENTRY,
+        ENTRY,
+        replace(REJECTED, digest=OTHER),
+        newer,
+        REJECTED,
+        replace(open_, digest=OTHER),
+        open_,
+    ]
+    done = ["none", "given", "kept", "kept", "given", "kept", "taken back", "none"]
+    assert trace_stamps(told) == list(zip(told, done, strict=True))
+
+
+def test_cells_have_stamps_of_their_own() -> None:
+    other = replace(REJECTED, cell="sglang-cu130-5090")
+    assert [done for _, done in trace_stamps([ENTRY, other, REJECTED])] == ["given", "none", "taken back"]

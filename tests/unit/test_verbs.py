@@ -9,6 +9,7 @@ import shutil
 import signal
 import zipfile
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,6 +31,7 @@ from scripts.compare.run import Asked
 from scripts.doctor.examine import Examination
 from scripts.doctor.seen import Finding, Mark, Private
 from scripts.errors import ExitCode, Undecided
+from scripts.feed import Entry, append_entry
 from scripts.matrix import explain_absence, load_matrix
 from scripts.model import Outcome, Result, Verdict
 from scripts.pipeline import CellReport, Job, Stage
@@ -753,3 +755,40 @@ def test_a_wheel_under_a_closed_licence_is_refused(capsys: pytest.CaptureFixture
     assert main(["slim", str(wheel), "--target", "5090", "--output", str(tmp_path / "out")]) == ExitCode.REJECTED
     assert "NVIDIA Proprietary Software" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()
+
+
+# --- history
+
+FED = Entry(
+    "vllm-cpu", "b" * 64, f"sha256:{'a' * 64}", Verdict.ACCEPTED, (), "", "", "2026-11-29T05:00:00Z", 7, 7, "0.1.0"
+)
+
+
+def test_a_cells_history_is_read_from_the_feed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    feed = Workspace(tmp_path).feed
+    for entry in (FED, replace(FED, verdict=Verdict.REJECTED, reasons=("logprobs: off",)), replace(FED, cell="other")):
+        append_entry(feed, entry, tmp_path / "lock")
+    with feed.open("a") as stream:
+        stream.write('{"torn')
+    assert main(["--project", str(tmp_path), "history", "vllm-*"]) == 0
+    shown = capsys.readouterr()
+    lines = shown.out.splitlines()
+    assert [line.split()[1:5] for line in lines[1:3]] == [
+        ["vllm-cpu", "accepted", "a" * 12, "given"],
+        ["vllm-cpu", "rejected", "a" * 12, "taken"],
+    ]
+    assert lines[3].endswith("vllm-cpu: logprobs: off") and "other" not in shown.out
+    assert "1 of the feed's lines cannot be read" in shown.err
+
+
+def test_a_history_for_machines_has_every_field(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    append_entry(tmp_path / "feed", FED, tmp_path / "lock")
+    assert main(["--project", str(tmp_path), "history", "--json", "--feed", str(tmp_path / "feed")]) == 0
+    [found] = json.loads(capsys.readouterr().out)
+    assert found == asdict(FED) | {"reasons": [], "stamp": "given"}
+
+
+def test_what_nobody_has_decided_has_no_history(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--project", str(tmp_path), "history", "vllm-*"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == "" and "no verdict of vllm-* in the feed" in shown.err
