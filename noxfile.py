@@ -201,6 +201,12 @@ def gpu_kernels(session: nox.Session) -> None:
     tool(session, "tests.gpu.compiled_kernels", *session.posargs)
 
 
+@nox.session(name="gpu-upstream")
+def gpu_upstream(session: nox.Session) -> None:
+    """In a candidate: upstream's own tests, whole folders of them (CELL [PATH ...])"""
+    tool(session, "tests.gpu.upstream", *session.posargs)
+
+
 @nox.session(name="gpu-faults")
 def gpu_faults(session: nox.Session) -> None:
     """On a GPU: the gate rejects what is wrong, each fault by the check that is for it (CELL, after verify-…)"""
