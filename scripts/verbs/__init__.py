@@ -1,18 +1,40 @@
-"""The verbs of the command line."""
+"""The verbs of the command line. The module of each is imported when it is run: most need much, and a run needs one."""
 
 import argparse
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
-from scripts.verbs.cells import build, clean, engine, fetch, lock, plan, publish, reproduce, smoke, verdict
-from scripts.verbs.code import audit, sizes, slim
-from scripts.verbs.comparing import compare
-from scripts.verbs.examining import doctor
-from scripts.verbs.serving import serve
-from scripts.verbs.showing import catalogue, history
-from scripts.verbs.verifying import verify
-
 Verb = Callable[[Path, argparse.Namespace], int]
+
+
+def _later(module: str, name: str) -> Verb:
+    def run(root: Path, options: argparse.Namespace) -> int:
+        verb: Verb = getattr(import_module(f"scripts.verbs.{module}"), name)
+        return verb(root, options)
+
+    return run
+
+
+build = _later("cells", "build")
+clean = _later("cells", "clean")
+engine = _later("cells", "engine")
+fetch = _later("cells", "fetch")
+lock = _later("cells", "lock")
+plan = _later("cells", "plan")
+publish = _later("cells", "publish")
+reproduce = _later("cells", "reproduce")
+smoke = _later("cells", "smoke")
+verdict = _later("cells", "verdict")
+audit = _later("code", "audit")
+sizes = _later("code", "sizes")
+slim = _later("code", "slim")
+compare = _later("comparing", "compare")
+doctor = _later("examining", "doctor")
+serve = _later("serving", "serve")
+catalogue = _later("showing", "catalogue")
+history = _later("showing", "history")
+verify = _later("verifying", "verify")
 
 __all__ = [
     "Verb",

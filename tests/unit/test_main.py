@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -245,3 +247,16 @@ def test_the_default_project_is_the_checkout_itself() -> None:
 def test_the_command_is_called_as_it_was_called(program: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [program])
     assert make_parser().prog == name
+
+
+@pytest.mark.parametrize("name", sorted(set(verbs.__all__) - {"Verb"}))
+def test_each_verb_is_found_in_its_module_when_it_is_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def find(module: str) -> Any:
+        asked.append(importlib.import_module(module))
+        return SimpleNamespace(**{name: lambda *_: 7})
+
+    monkeypatch.setattr(verbs, "import_module", find)
+    assert getattr(verbs, name)(Path(), argparse.Namespace()) == 7
+    assert callable(getattr(asked[0], name)) and asked[0].__name__.startswith("scripts.verbs.")
