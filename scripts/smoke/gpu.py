@@ -126,11 +126,9 @@ def choose_targets(cell: Cell, shown: Sequence[Gpu]) -> tuple[Gpu, ...]:
     if not fitting:
         there = ", ".join(sorted({f"{gpu.name} ({gpu.compute})" for gpu in shown}))
         raise Undecided(f"this machine has {there}, not {cell.target.name} ({cell.target.compute})", cell.id)
-    floor = driver_floor(cell)
-    if _version(fitting[0].driver) < _version(floor):
-        raise Undecided(
-            f"the driver is {fitting[0].driver}, and {floor} or newer is needed", cell.id, "install a newer driver"
-        )
+    if not is_driver_enough(cell, fitting[0]):
+        cause = f"the driver is {fitting[0].driver}, and {driver_floor(cell)} or newer is needed"
+        raise Undecided(cause, cell.id, "install a newer driver")
     return fitting
 
 

@@ -19,7 +19,6 @@ from xml.etree import ElementTree
 from probe import SMOKE_DIR, require
 
 SUITE, SITE = SMOKE_DIR / "upstream", SMOKE_DIR / "site"
-LAST_LINES = 15
 MOST = 20  # failures and reasons for skipping that the evidence lists
 LONGEST = 300
 BAD = ("failure", "error")

@@ -20,21 +20,13 @@ from scripts.project import Project
 from scripts.site import Site
 from scripts.smoke.smoke import identify
 from tests.unit.builders import edit, write_locks, write_project
+from tests.unit.pipeline.lab import FOR_GPU
 
 CPU, GPU, PRO = "serve-cpu", "serve-cu128-5090-wheel", "serve-cu128-pro6000-wheel"
 DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 NASTY = """<script>alert("1")</script> 'single' "double" & <img src=x onerror=alert(2)>"""
 HOST = {"cpu": "8 × fast", "engine": "28.5.2", "gpu": "NVIDIA GeForce RTX 5090", "driver": "580.95.05"}
 PRO_6000 = 'pro6000 = { name = "RTX PRO 6000", compute = "12.0", driver = "570", memory = 96, recipe = "source" }'
-FOR_GPU = """
-[recipe.wheel."12.8"]
-version = "1.2.0"
-revision = "v1.2.0"
-requirements = ["serve==1.2.0"]
-[[audit]]
-accept = "native"
-libraries = ["lib/*.so"]
-"""
 MANUAL = """\
 # serve
 
