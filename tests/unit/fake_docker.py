@@ -58,7 +58,7 @@ class FakeDocker:
                 stream = tar.extractfile(member)
                 if member.name == "index.json" and stream:
                     [entry] = json.loads(stream.read())["manifests"]
-        self.tags[entry["digest"]] = set()
+        self.tags.setdefault(entry["digest"], set())
         return [{"stream": "Loaded image"}]
 
     def info(self) -> dict[str, Any]:
@@ -92,7 +92,7 @@ class FakeImage:
         return list(self.docker.tags[self.id])
 
     def tag(self, reference: str) -> bool:
-        for tags in self.docker.tags.values():
+        for tags in [*self.docker.tags.values()]:
             tags.discard(reference)
         self.docker.tags[self.id].add(reference)
         return True
@@ -104,7 +104,7 @@ class FakeImages:
 
     def get(self, reference: str) -> FakeImage:
         self.docker.check()
-        for digest, tags in self.docker.tags.items():
+        for digest, tags in [*self.docker.tags.items()]:
             if reference == digest or reference in tags:
                 return FakeImage(self.docker, digest)
         raise ImageNotFound(f"no such image: {reference}")
