@@ -75,6 +75,10 @@ def make_parser() -> argparse.ArgumentParser:
     form = plan.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="for CI: an object whose `include` is a job matrix")
     form.add_argument("--bake", action="store_true", help="a docker-bake file (JSON) of the cells that are ready")
+    matrix = add("matrix", verbs.matrix, "the jobs of build.yml: a line for $GITHUB_OUTPUT, and why others are not run")
+    matrix.add_argument("what", choices=["build", "test"], help="candidates to build, or those that await their test")
+    matrix.add_argument("--gpus", default="", metavar="JSON", help="the targets that have a runner: a list, of ids")
+    matrix.add_argument("--compile-on", default="", metavar="LABEL", help="the runner for what is compiled, if any")
     lock = add("lock", verbs.lock, "resolve every input anew and write the lock files")
     lock.add_argument("images", nargs="*", metavar="IMAGE", help="only this image's inputs (default: all)")
     lock.add_argument(
@@ -86,14 +90,10 @@ def make_parser() -> argparse.ArgumentParser:
     smoke = add("smoke", verbs.smoke, "build, then test each candidate in a locked-down container on its target")
     publish = add("publish", verbs.publish, "build, smoke-test, and tag what was accepted: the whole pipeline")
     publish.add_argument(
-        "--digest", default="", help="test and tag this candidate, which was built elsewhere; nothing is built"
-    )
-    publish.add_argument(
-        "--from",
-        dest="source",
-        default="",
-        metavar="WHERE",
-        help="where it lies: a layout's folder, an archive, `engine`, or an image's name in a registry",
+        "--evidence",
+        type=Path,
+        metavar="DIR",
+        help="nothing is run: tag --digest in the registry if this copy of another machine's .hallmark/runs shows why",
     )
     build.add_argument(
         "--output", type=Path, metavar="DIR|FILE.tar", help="also write the candidate there, to be carried elsewhere"
@@ -119,11 +119,21 @@ def make_parser() -> argparse.ArgumentParser:
     reproduce = add(
         "reproduce", verbs.reproduce, "build cells again from nothing and compare them with their first build"
     )
-    for verb in (plan, fetch, build, smoke, publish, sizes, verdict, reproduce):
+    for verb in (plan, matrix, fetch, build, smoke, publish, sizes, verdict, reproduce):
         _add_selection(verb)
     for verb in (fetch, build, smoke, publish, sizes, verdict, reproduce):
         verb.add_argument("--no-slim", action="store_true", help="leave the GPU code of other targets in the wheels")
     for verb in (build, smoke, publish):
+        verb.add_argument(
+            "--digest", default="", help="take this candidate, which was built elsewhere; nothing is built"
+        )
+        verb.add_argument(
+            "--from",
+            dest="source",
+            default="",
+            metavar="WHERE",
+            help="where it lies: a layout's folder, an archive, `engine`, or an image's name in a registry",
+        )
         verb.add_argument("--keep-going", action="store_true", help="begin further cells after one has failed")
         verb.add_argument(
             "--builder", default="", metavar="NAME,…", help="buildx builders: as HALLMARK_BUILDER, which see"

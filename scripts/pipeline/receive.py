@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from scripts.assemble.types import Step
 from scripts.console import step as announce
@@ -30,7 +32,7 @@ def receive(bench: Bench, step: Step, digest: str, source: str) -> Obtained:
         layout = known = find_layout(bench, step.build_id, digest)
         if layout is None:
             layout = _take(bench, step, digest, source, work / "layout")
-        _require_same_inputs(layout, step)  # before it is filed under the build id
+        require_same_inputs(layout.read_config(), digest, step)  # before it is filed under the build id
         if known is None:
             layout = keep_layout(bench, layout, step.build_id)
         candidate = Candidate(step.name, step.build_id, digest, layout.size, 0.0)
@@ -80,12 +82,13 @@ def _copy(source: Path, folder: Path) -> Layout:
     return copy
 
 
-def _require_same_inputs(layout: Layout, step: Step) -> None:
-    labels = layout.read_config().get("config", {}).get("Labels") or {}
+def require_same_inputs(config: Mapping[str, Any], digest: str, step: Step) -> None:
+    """Raise Undecided where an image's configuration names another build id than this checkout's."""
+    labels = config.get("config", {}).get("Labels") or {}
     found = labels.get(BUILD_ID_LABEL, "none")
     if found != step.build_id:
         raise Undecided(
             f"it was built from other inputs (build id {found[:12]}) than this checkout's ({step.build_id[:12]})",
-            f"{step.name}@{layout.digest}",
+            f"{step.name}@{digest}",
             "check out the commit that it was built at, and give the same options (--no-slim, HALLMARK_COMPRESSION)",
         )

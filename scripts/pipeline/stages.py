@@ -141,10 +141,13 @@ def publish(
         return reference
     with announce(job.cell.id, "publish"):
         layout = obtain_layout(bench, job.step, candidate, may_build=not job.options.digest)
+        registry = bench.open_registry()
+        repository = name_repository(bench.project.site.registry, job.planned.image.name)
+        push_candidate(registry, repository, layout)
         return stamp_registry(
-            bench.open_registry(),
-            name_repository(bench.project.site.registry, job.planned.image.name),
-            layout,
+            registry,
+            repository,
+            layout.manifest,
             tags,
             Proof(job.cell, required_checks(job.cell, job.scenarios), tuple(results), *job.part(evidence)),
             describe_job(job),

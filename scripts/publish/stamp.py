@@ -16,11 +16,10 @@ from scripts.attest.sbom import BOM, list_contents
 from scripts.attest.statement import TEST_RESULT, make_statement
 from scripts.engine import Engine
 from scripts.engine.images import digest_of_tag, remove_image, set_tag, tags_of
-from scripts.oci.descriptor import digest_of
-from scripts.oci.layout import Layout
+from scripts.oci.descriptor import Descriptor, digest_of
 from scripts.plan import PlannedCell
 from scripts.publish.attach import attach
-from scripts.publish.promote import promote, push_candidate
+from scripts.publish.promote import promote
 from scripts.publish.proof import Proof, describe_proof
 from scripts.registry.client import Registry
 from scripts.registry.reference import Repository
@@ -80,7 +79,7 @@ def withdraw(engine: Engine, digest: str, tags: Tags) -> list[str]:
 def stamp_registry(
     registry: Registry,
     repository: Repository,
-    layout: Layout,
+    candidate: Descriptor,
     tags: Tags,
     proof: Proof,
     build: Build,
@@ -88,15 +87,15 @@ def stamp_registry(
     signer: Signer | None,
     lock_folder: Path,
 ) -> str:
-    """Push the candidate by digest, attach its evidence, then promote both tags; returns the moving one's reference."""
-    digest = push_candidate(registry, repository, layout)
+    """Attach its evidence to a candidate that is there, then promote both tags; returns the moving one's reference."""
+    digest = candidate.digest
 
     def say(predicate_type: str, predicate: Mapping[str, Any]) -> str:
         """Attach a statement about the candidate; the digest of its bytes."""
         statement = make_statement(str(repository), digest, predicate_type, predicate)
         notes = dict.fromkeys(_TYPE_NOTES, predicate_type)
         envelope = seal(statement, signer)
-        attach(registry, repository, layout.manifest, PAYLOAD_TYPE, envelope, ENVELOPE_TYPE, lock_folder, notes)
+        attach(registry, repository, candidate, PAYLOAD_TYPE, envelope, ENVELOPE_TYPE, lock_folder, notes)
         return digest_of(statement)
 
     # The test result is last, and names the others: where it is, they are, and none can be exchanged.

@@ -126,7 +126,7 @@ def keep_evidence(
     finished = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     evidence = Evidence(scenario, asked, digest, ended.results, ended.seconds, finished, host)
     write_atomic(log_file(run, scenario, kind), ended.log.encode())
-    write_json(_evidence_file(run, scenario, kind), {"version": VERSION} | asdict(evidence))
+    write_json(evidence_file(run, scenario, kind), {"version": VERSION} | asdict(evidence))
     return evidence
 
 
@@ -138,12 +138,14 @@ def log_file(run: Path, scenario: str, kind: str = SMOKE) -> Path:
 def read_evidence(run: Path, scenario: str, smoke_id: str, digest: str, kind: str = SMOKE) -> Evidence | None:
     """The evidence of an earlier run of a scenario that asked this digest the very same. Damaged evidence is none."""
     try:
-        data: dict[str, Any] = json.loads(_evidence_file(run, scenario, kind).read_bytes())
+        data: dict[str, Any] = json.loads(evidence_file(run, scenario, kind).read_bytes())
         known = (data.pop("version"), data["scenario"], data["smoke_id"], data["digest"])
         if known != (VERSION, scenario, smoke_id, digest):
             return None
         results = tuple(Result(**entry | {"outcome": Outcome(entry["outcome"])}) for entry in data.pop("results"))
-        return Evidence(results=results, **data)
+        texts = [text for each in results for text in (each.check, each.detail)]
+        texts += [data["finished"], *data["host"], *data["host"].values()]
+        return Evidence(results=results, **data) if all(isinstance(text, str) for text in texts) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -177,7 +179,8 @@ def inside_files() -> list[Path]:
     return sorted((HERE / "inside").glob("*.py"))
 
 
-def _evidence_file(run: Path, scenario: str, kind: str) -> Path:
+def evidence_file(run: Path, scenario: str, kind: str = SMOKE) -> Path:
+    """Where what a scenario came to is kept, under the folder of its cell."""
     return run / kind / f"{scenario}.json"
 
 

@@ -21,6 +21,7 @@ clean = _later("cells", "clean")
 engine = _later("cells", "engine")
 fetch = _later("cells", "fetch")
 lock = _later("cells", "lock")
+matrix = _later("runners", "matrix")
 plan = _later("cells", "plan")
 publish = _later("cells", "publish")
 reproduce = _later("cells", "reproduce")
@@ -48,6 +49,7 @@ __all__ = [
     "fetch",
     "history",
     "lock",
+    "matrix",
     "plan",
     "publish",
     "reproduce",

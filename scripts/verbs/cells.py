@@ -37,6 +37,7 @@ from scripts.publish.stamp import name_repository
 from scripts.registry.reference import check_digest
 from scripts.reproduce import reproduce as rebuild
 from scripts.site import Site, read_pip_settings
+from scripts.verbs.runners import promote
 from scripts.verbs.selection import open_cells, read_selection
 from scripts.verdict import EXIT_CODES
 from scripts.workspace import Workspace
@@ -125,7 +126,7 @@ def fetch(root: Path, options: argparse.Namespace) -> int:
 
 
 def build(root: Path, options: argparse.Namespace) -> int:
-    """Build the selected cells' candidates."""
+    """Build the selected cells' candidates, or take one that was built elsewhere, and audit it."""
     return _run(root, options, Stage.BUILD)
 
 
@@ -135,11 +136,9 @@ def smoke(root: Path, options: argparse.Namespace) -> int:
 
 
 def publish(root: Path, options: argparse.Namespace) -> int:
-    """Take the selected cells through the whole pipeline, or one candidate that was built elsewhere."""
-    if options.digest:
-        check_digest(options.digest)
-    elif options.source:
-        raise ConfigError("says where a candidate lies, and not which it is", "--from", "give its --digest, too")
+    """Take the selected cells through the whole pipeline, or one candidate that was built, or tested, elsewhere."""
+    if options.evidence:
+        return promote(root, options)
     return _run(root, options, Stage.PUBLISH)
 
 
@@ -192,11 +191,15 @@ def _run(root: Path, options: argparse.Namespace, last: Stage) -> int:
     project, cells = open_cells(root, options)
     if options.jobs < 1:
         raise ConfigError("at least one cell at a time", "--jobs")
+    if options.digest:
+        check_digest(options.digest)
+    elif options.source:
+        raise ConfigError("says where a candidate lies, and not which it is", "--from", "give its --digest, too")
     asked = Options(
         jobs=options.jobs,
         keep_going=options.keep_going,
-        digest=getattr(options, "digest", ""),
-        source=getattr(options, "source", ""),
+        digest=options.digest,
+        source=options.source,
         output=getattr(options, "output", None),
     )
     jobs = make_jobs(project.matrix, cells, project.build_options(slim=not options.no_slim), last, asked)

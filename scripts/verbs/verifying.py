@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import replace
 from pathlib import Path
 
 from scripts import report
 from scripts.attest.keys import read_public_key
-from scripts.matrix import load_matrix, select_scenarios
-from scripts.model import Cell
-from scripts.pipeline.judge import required_checks
+from scripts.matrix import load_matrix
+from scripts.pipeline.expected import expect
 from scripts.plan import make_plan
 from scripts.registry.client import Registry
 from scripts.registry.reference import parse_image
 from scripts.verdict import EXIT_CODES
-from scripts.verify.tested import Expected, Target
+from scripts.verify.tested import Expected
 from scripts.verify.verify import Find
 from scripts.verify.verify import verify as verify_image
 
@@ -37,16 +35,5 @@ def know_cells(root: Path) -> Find:
     """What the checkout under a folder requires of each of its cells; of none, where there is no checkout."""
     expected: dict[str, Expected] = {}
     if (root / "matrix.toml").is_file():
-        for planned in make_plan(load_matrix(root)):
-            scenarios = select_scenarios(planned.image.scenarios, planned.cell)
-            others = [replace(each, required=True) for each in scenarios if not each.required]
-            expected[planned.cell.id] = Expected(
-                _describe(planned.cell),
-                frozenset(required_checks(planned.cell, scenarios)),
-                frozenset(required_checks(planned.cell, others)),
-            )
+        expected = {planned.cell.id: expect(planned) for planned in make_plan(load_matrix(root))}
     return expected.get
-
-
-def _describe(cell: Cell) -> Target:
-    return Target(cell.target.id, cell.target.name, cell.target.compute, cell.cuda.id if cell.cuda else "")

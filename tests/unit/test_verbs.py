@@ -38,7 +38,7 @@ from scripts.pipeline import CellReport, Job, Stage
 from scripts.plan import make_plan
 from scripts.serve.container import Wanted
 from scripts.serve.model import Model
-from scripts.verbs import cells, code, comparing, examining, serving
+from scripts.verbs import cells, code, comparing, examining, runners, serving
 from scripts.workspace import Workspace
 from tests.unit.audit.made import library
 from tests.unit.builders import DATA, REPOSITORY_ROOT, edit, write, write_locked_project, write_locks
@@ -315,14 +315,15 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
 
 @pytest.mark.parametrize("source", ["", "engine", "some/folder", "registry.example.com/team/serve"])
 @pytest.mark.parametrize("code", [ExitCode.ACCEPTED, ExitCode.REJECTED, ExitCode.INCONCLUSIVE, ExitCode.BUILD_FAILED])
-def test_publish_takes_one_candidate_that_was_built_elsewhere_to_its_tag(
-    code: ExitCode, source: str, project: list[str], runs: Runs
+@pytest.mark.parametrize(("verb", "last"), [("build", Stage.BUILD), ("smoke", Stage.SMOKE), ("publish", Stage.PUBLISH)])
+def test_a_candidate_that_was_built_elsewhere_is_taken_as_far_as_is_asked(
+    verb: str, last: Stage, code: ExitCode, source: str, project: list[str], runs: Runs
 ) -> None:
     runs.code = code
     place = ["--from", source] if source else []
-    assert main([*project, "publish", CELL, "--digest", DIGEST, *place]) == code
+    assert main([*project, verb, CELL, "--digest", DIGEST, *place]) == code
     [job] = runs.jobs
-    assert (job.cell.id, job.last) == (CELL, Stage.PUBLISH)
+    assert (job.cell.id, job.last) == (CELL, last)
     assert (job.options.digest, job.options.source) == (DIGEST, source)
 
 
@@ -340,10 +341,11 @@ def test_publish_takes_one_candidate_that_was_built_elsewhere_to_its_tag(
         ([CELL, "--target", "cpu", "--digest", DIGEST], "no cell matches"),
     ],
 )
-def test_publish_refuses_what_is_not_one_cell_and_one_digest(
-    arguments: list[str], said: str, project: list[str], runs: Runs, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("verb", ["build", "smoke", "publish"])
+def test_what_is_not_one_cell_and_one_digest_is_refused(
+    verb: str, arguments: list[str], said: str, project: list[str], runs: Runs, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([*project, "publish", *arguments]) == 2
+    assert main([*project, verb, *arguments]) == 2
     assert said in capsys.readouterr().err
     assert runs.cells == []
 
@@ -418,6 +420,58 @@ def test_the_options_of_a_run_reach_it(verb: str, last: Stage, project: list[str
     assert main([*project, verb, "serve-cpu"]) == 0
     [job] = runs.jobs
     assert job.options.jobs >= 1 and not job.options.keep_going and not job.options.digest
+
+
+REGISTRY = "registry.example.com/team"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "registry", "said"),
+    [
+        ([CELL, "--evidence", "."], REGISTRY, "--evidence: says what was shown, and not of which candidate"),
+        ([CELL, "--evidence", ".", "--digest", "sha256:12"], REGISTRY, "not a digest"),
+        ([CELL, "--evidence", ".", "--digest", DIGEST, "--from", "engine"], REGISTRY, "leave it out"),
+        ([CELL, "--evidence", "nowhere", "--digest", DIGEST], REGISTRY, "nowhere: there is no such folder"),
+        ([CELL, "--evidence", ".", "--digest", DIGEST], "", "set HALLMARK_REGISTRY"),
+        ([CELL, "--evidence", ".", "--digest", DIGEST], "Team/Images", "not a repository"),
+        (["*-cpu", "--evidence", ".", "--digest", DIGEST], REGISTRY, "promoted as one cell, and these were selected"),
+        (["serve-cu130-*", "--evidence", ".", "--digest", DIGEST], REGISTRY, "not built yet"),
+    ],
+)
+def test_a_promotion_that_cannot_be_meant_is_refused(
+    arguments: list[str],
+    registry: str,
+    said: str,
+    project: list[str],
+    runs: Runs,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("HALLMARK_REGISTRY", registry)
+    monkeypatch.setattr(runners, "Registry", None)  # nothing is asked
+    assert main([*project, "publish", *arguments]) == 2
+    assert said in capsys.readouterr().err and runs.cells == []
+
+
+@pytest.mark.parametrize("code", [ExitCode.ACCEPTED, ExitCode.REJECTED, ExitCode.INCONCLUSIVE])
+def test_a_promotion_ends_as_what_was_shown_elsewhere(
+    code: ExitCode,
+    project: list[str],
+    runs: Runs,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked: list[tuple[str, str, Path]] = []
+
+    def promote(project: object, job: Job, folder: Path, registry: object) -> CellReport:
+        asked.append((job.cell.id, job.options.digest, folder))
+        return CellReport(job.cell.id, digest=DIGEST, exit_code=code)
+
+    monkeypatch.setenv("HALLMARK_REGISTRY", REGISTRY)
+    monkeypatch.setattr(runners, "promote_tested", promote)
+    assert main([*project, "publish", CELL, "--digest", DIGEST, "--evidence", str(tmp_path)]) == code
+    assert asked == [(CELL, DIGEST, tmp_path)] and runs.cells == [] and CELL in capsys.readouterr().out
 
 
 def test_after_a_run_what_it_left_is_taken_away_and_a_failure_of_that_changes_nothing(

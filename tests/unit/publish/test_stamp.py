@@ -18,6 +18,7 @@ from scripts.oci.descriptor import OCI_MANIFEST
 from scripts.oci.layout import Layout
 from scripts.plan import PlannedCell
 from scripts.publish import stamp as module
+from scripts.publish.promote import push_candidate
 from scripts.publish.proof import Proof, describe_proof
 from scripts.publish.stamp import (
     Tags,
@@ -141,13 +142,14 @@ def layout(tmp_path: Path) -> Layout:
 
 def publish(fake: FakeRegistry, layout: Layout, tmp_path: Path, signer: Signer | None = None) -> str:
     evidence = make_evidence(layout.digest, load=Outcome.PASSED, container=Outcome.PASSED)
-    locks = tmp_path / "locks"
+    locks, client = tmp_path / "locks", fake.client()
+    push_candidate(client, REPOSITORY, layout)
     return stamp_registry(
-        fake.client(), REPOSITORY, layout, TAGS, make_proof(evidence), BUILD, no_licences, signer, locks
+        client, REPOSITORY, layout.manifest, TAGS, make_proof(evidence), BUILD, no_licences, signer, locks
     )
 
 
-def test_a_candidate_is_pushed_with_its_evidence_and_then_tagged(layout: Layout, tmp_path: Path) -> None:
+def test_a_candidate_gets_its_evidence_and_then_its_tags(layout: Layout, tmp_path: Path) -> None:
     fake = FakeRegistry()
     assert publish(fake, layout, tmp_path) == f"{REPOSITORY}:1.2.0-cpu"
     manifest = layout.blob_path(layout.digest).read_bytes()
