@@ -12,9 +12,10 @@ from pathlib import Path
 
 from scripts.attest.keys import open_signer
 from scripts.attest.statement import TEST_RESULT, make_statement, read_statement
+from scripts.console import note
 from scripts.console import step as announce
 from scripts.errors import HallmarkError, Problem, Undecided
-from scripts.feed import append_entry
+from scripts.feed import append_entry, cut_reasons
 from scripts.fetch import Cache
 from scripts.files import write_atomic
 from scripts.model import Verdict
@@ -37,13 +38,13 @@ from scripts.pipeline.receive import require_same_inputs
 from scripts.pipeline.record import make_entry
 from scripts.project import Project
 from scripts.publish.proof import Proof, describe_proof
-from scripts.publish.stamp import name_repository, name_tags, stamp_registry
+from scripts.publish.stamp import Dossier, name_repository, name_tags, stamp_candidate, withdraw_registry
 from scripts.registry.client import Registry
 from scripts.registry.reference import Repository
 from scripts.registry.store import RegistryStore, find_image
 from scripts.smoke.smoke import evidence_file
 from scripts.verdict import EXIT_CODES
-from scripts.verify.tested import Refusal, check_result, check_target, check_tests, read_tested
+from scripts.verify.tested import GOOD, Refusal, check_target, check_tests, read_tested
 from scripts.workspace import Workspace
 
 LARGEST = 1 << 24  # bytes of one file of evidence; the largest that there was is of an audit, and a tenth of this
@@ -53,7 +54,7 @@ def promote_tested(project: Project, job: Job, folder: Path, registry: Registry)
     """Tag a job's digest in the site's registry, if the evidence in a folder shows that it passed.
 
     The folder is what another machine has in `.hallmark/runs`. The verdict goes into this checkout's feed, whatever it
-    is. Whatever fails ends the cell: no tag is set.
+    is, and what was rejected loses its moving tag. Whatever fails ends the cell: no tag is set.
     """
     started = time.monotonic()
     verdict: CellVerdict | None = None
@@ -68,8 +69,10 @@ def promote_tested(project: Project, job: Job, folder: Path, registry: Registry)
             verdict = judge_cell(claimed, job)
             entry, lock = make_entry(claimed, job, verdict), project.workspace.locks / "feed.lock"
             append_entry(project.workspace.feed, entry, lock)
-            if verdict.verdict is Verdict.ACCEPTED:
-                tag = _stamp(project, job, claimed, image, registry, repository)
+            if verdict.verdict is not Verdict.INCONCLUSIVE:
+                dossier = make_dossier(project, job, claimed)
+                _require_plausible(job, dossier, f"{repository}@{image.digest}")
+                tag = _follow(project, verdict, dossier, image, registry, repository)
         code = EXIT_CODES[verdict.verdict]
         problems = tuple(Problem(reason, job.cell.id) for reason in verdict.reasons)
     except HallmarkError as error:
@@ -117,32 +120,50 @@ def take_evidence(job: Job, folder: Path, workspace: Workspace, image: OciImage)
     write_candidate(workspace, Candidate(job.step.name, job.step.build_id, image.digest, image.size, 0.0))
 
 
-def _stamp(
-    project: Project, job: Job, claimed: Workspace, image: OciImage, registry: Registry, repository: Repository
-) -> str:
-    """Attach what was shown, and set the tags. Raises Undecided where a consumer would refuse what is to be said."""
-    audit = recall_audit(claimed, job, image.digest) if job.cell.target.has_gpu else None
-    evidence = tuple(recall_scenarios(claimed, job, image.digest).values())
+def make_dossier(project: Project, job: Job, claimed: Workspace) -> Dossier:
+    """What is to be said of a job's digest, by the evidence in a workspace."""
+    digest = job.options.digest
+    audit = recall_audit(claimed, job, digest) if job.cell.target.has_gpu else None
+    evidence = tuple(recall_scenarios(claimed, job, digest).values())
     checks = required_checks(job.cell, job.scenarios)
-    proof = Proof(job.cell, checks, (audit,) if audit else (), *job.part(evidence))
-    tags = name_tags(job.planned, job.step.build_id)
-    predicate = describe_proof(proof, tags.all, {})
-    try:
-        tested = read_tested(read_statement(make_statement(str(repository), image.digest, TEST_RESULT, predicate)))
-        check_result(tested)
-        check_target(tested, expect(job.planned))
-        check_tests(tested, expect(job.planned))
-    except (Refusal, ValueError) as refusal:
-        cause = f"a consumer would refuse this evidence: {refusal}"
-        raise Undecided(cause, job.cell.id, "test the candidate again, on a machine that can be trusted") from refusal
-    return stamp_registry(
-        registry,
-        repository,
-        image.manifest,
-        tags,
-        proof,
+    return Dossier(
+        name_tags(job.planned, job.step.build_id),
+        Proof(job.cell, checks, (audit,) if audit else (), *job.part(evidence)),
         describe_job(job),
         licences_in(Cache(project.site.cache)),
         open_signer(project.site),
-        project.workspace.locks,
     )
+
+
+def _require_plausible(job: Job, dossier: Dossier, place: str) -> None:
+    """Raise Undecided where a consumer would not believe the evidence: seen on another GPU, or checks of its own."""
+    predicate, expected = describe_proof(dossier.proof, dossier.tags.all, {}), expect(job.planned)
+    try:
+        statement = make_statement(place, job.options.digest, TEST_RESULT, predicate)
+        tested = read_tested(read_statement(statement))
+        check_target(tested, expected)
+        if tested.result in GOOD:
+            check_tests(tested, expected)
+    except (Refusal, ValueError) as refusal:
+        cause = f"a consumer would refuse this evidence: {refusal}"
+        raise Undecided(cause, job.cell.id, "test the candidate again, on a machine that can be trusted") from refusal
+
+
+def _follow(
+    project: Project,
+    verdict: CellVerdict,
+    dossier: Dossier,
+    image: OciImage,
+    registry: Registry,
+    repository: Repository,
+) -> str:
+    """Set the tags of what was accepted, and take the moving one off what was rejected; the tag that was set."""
+    if verdict.verdict is Verdict.ACCEPTED:
+        return stamp_candidate(registry, repository, image.manifest, dossier, project.workspace.locks)
+    [reason, *_] = cut_reasons(verdict.reasons) or ("rejected",)
+    named = withdraw_registry(
+        registry, repository, image.digest, dossier, f"rejected: {reason}", project.workspace.locks
+    )
+    if dossier.tags.moving in named:
+        note(f"{verdict.cell}: no longer accepted, so {repository}:{dossier.tags.moving} was withdrawn")
+    return ""

@@ -16,6 +16,7 @@ from scripts.audit.judge import Audit, find_losses, judge
 from scripts.console import Update, note
 from scripts.console import step as announce
 from scripts.errors import Problem, Undecided
+from scripts.feed import cut_reasons
 from scripts.matrix import Scenario
 from scripts.model import Outcome, Result, Verdict
 from scripts.pipeline.abreast import run_abreast
@@ -38,7 +39,15 @@ from scripts.pipeline.obtain import load, obtain_layout, obtain_suite
 from scripts.pipeline.record import record_verdict
 from scripts.publish.promote import push_candidate
 from scripts.publish.proof import Proof
-from scripts.publish.stamp import name_repository, name_tags, stamp_engine, stamp_registry, withdraw
+from scripts.publish.stamp import (
+    Dossier,
+    name_repository,
+    name_tags,
+    stamp_engine,
+    stamp_registry,
+    withdraw,
+    withdraw_registry,
+)
 from scripts.smoke.gpu import Gpu
 from scripts.smoke.smoke import Evidence, run_scenario
 
@@ -123,38 +132,59 @@ def rule(bench: Bench, job: Job) -> CellVerdict:
     """
     verdict = judge_cell(bench.workspace, job)
     write_verdict(bench.workspace, job, verdict)
-    if verdict.digest and verdict.verdict is not Verdict.ACCEPTED:
-        tags = name_tags(job.planned, job.step.build_id)
-        if gone := withdraw(bench.engine, verdict.digest, tags):
-            note(f"{job.cell.id}: no longer accepted, so these tags were withdrawn: {', '.join(gone)}")
-    record_verdict(bench.workspace, job, verdict)
+    try:
+        if verdict.digest and verdict.verdict is not Verdict.ACCEPTED:
+            _withdraw(bench, job, verdict)
+    finally:
+        record_verdict(bench.workspace, job, verdict)
     return verdict
+
+
+def _withdraw(bench: Bench, job: Job, verdict: CellVerdict) -> None:
+    """Take a cell's tags off the digest of a verdict: in the engine, and once it was rejected in the registry as well.
+
+    What could not be decided this time takes no tag away from everybody: what the registry says of it was seen.
+    """
+    tags = name_tags(job.planned, job.step.build_id)
+    if gone := withdraw(bench.engine, verdict.digest, tags):
+        note(f"{job.cell.id}: no longer accepted, so these tags were withdrawn: {', '.join(gone)}")
+    if not bench.project.site.registry or verdict.verdict is not Verdict.REJECTED:
+        return
+    repository = name_repository(bench.project.site.registry, job.planned.image.name)
+    evidence = tuple(recall_scenarios(bench.workspace, job, verdict.digest).values())
+    audits = (recall_wheels(bench.workspace, job), recall_audit(bench.workspace, job, verdict.digest))
+    found = [audit for audit in audits if audit] if job.cell.target.has_gpu else []
+    dossier = _make_dossier(bench, job, found, evidence)
+    [reason, *_] = cut_reasons(verdict.reasons) or ("rejected",)
+    named = withdraw_registry(
+        bench.open_registry(), repository, verdict.digest, dossier, f"rejected: {reason}", bench.workspace.locks
+    )
+    if tags.moving in named:
+        note(f"{job.cell.id}: no longer accepted, so {repository}:{tags.moving} was withdrawn")
 
 
 def publish(
     bench: Bench, job: Job, candidate: Candidate, results: Sequence[Result], evidence: Sequence[Evidence]
 ) -> str:
     """Tag an accepted candidate, in the engine and in the site's registry; returns the moving tag's reference."""
-    tags = name_tags(job.planned, job.step.build_id)
-    reference = stamp_engine(bench.engine, candidate.digest, tags)
+    reference = stamp_engine(bench.engine, candidate.digest, name_tags(job.planned, job.step.build_id))
     if not bench.project.site.registry:
         return reference
     with announce(job.cell.id, "publish"):
         layout = obtain_layout(bench, job.step, candidate, may_build=not job.options.digest)
-        registry = bench.open_registry()
         repository = name_repository(bench.project.site.registry, job.planned.image.name)
-        push_candidate(registry, repository, layout)
-        return stamp_registry(
-            registry,
-            repository,
-            layout.manifest,
-            tags,
-            Proof(job.cell, required_checks(job.cell, job.scenarios), tuple(results), *job.part(evidence)),
-            describe_job(job),
-            licences_in(bench.cache),
-            open_signer(bench.project.site),
-            bench.workspace.locks,
-        )
+        dossier = _make_dossier(bench, job, results, evidence)
+        return stamp_registry(bench.open_registry(), repository, layout, dossier, bench.workspace.locks)
+
+
+def _make_dossier(bench: Bench, job: Job, results: Sequence[Result], evidence: Sequence[Evidence]) -> Dossier:
+    return Dossier(
+        name_tags(job.planned, job.step.build_id),
+        Proof(job.cell, required_checks(job.cell, job.scenarios), tuple(results), *job.part(evidence)),
+        describe_job(job),
+        licences_in(bench.cache),
+        open_signer(bench.project.site),
+    )
 
 
 def _run_scenarios(

@@ -18,6 +18,7 @@ from scripts.oci.layout import Layout
 from scripts.registry.client import Manifest, Registry
 from scripts.registry.failures import DigestMismatch, RegistryRefused
 from scripts.registry.reference import Repository, check_digest, check_tag
+from scripts.registry.withdrawn import make_withdrawal
 
 PATIENCE_S = 600.0  # a promotion takes a few seconds, but its registry may be asked again and again
 
@@ -63,6 +64,18 @@ def promote(registry: Registry, repository: Repository, digest: str, tag: str, l
             return Promotion(reference, digest, previous.digest, changed=False)
         move_tag(registry, repository, tag, candidate, previous)
         return Promotion(reference, digest, previous.digest if previous else None, changed=True)
+
+
+def withdraw_tag(
+    registry: Registry, repository: Repository, tag: str, digest: str, reason: str, lock_folder: Path
+) -> bool:
+    """Let a tag that names this digest say that it was withdrawn, and why; whether it named it. Raises Undecided."""
+    with hold_tag(lock_folder, f"{repository}:{check_tag(tag)}"):
+        held = read_tag(registry, repository, tag)
+        if held is None or held.digest != digest:
+            return False
+        move_tag(registry, repository, tag, make_withdrawal(digest, reason), held)
+        return True
 
 
 @contextmanager

@@ -14,12 +14,14 @@ from scripts.attest.keys import Signer
 from scripts.attest.provenance import PROVENANCE, describe_build
 from scripts.attest.sbom import BOM, list_contents
 from scripts.attest.statement import TEST_RESULT, make_statement
+from scripts.attest.summary import SUMMARY, summarise
 from scripts.engine import Engine
 from scripts.engine.images import digest_of_tag, remove_image, set_tag, tags_of
-from scripts.oci.descriptor import Descriptor, digest_of
+from scripts.oci.descriptor import Descriptor, describe, digest_of
+from scripts.oci.layout import Layout
 from scripts.plan import PlannedCell
 from scripts.publish.attach import attach
-from scripts.publish.promote import promote
+from scripts.publish.promote import promote, push_candidate, withdraw_tag
 from scripts.publish.proof import Proof, describe_proof
 from scripts.registry.client import Registry
 from scripts.registry.reference import Repository
@@ -41,6 +43,17 @@ class Tags:
     def all(self) -> tuple[str, str]:
         # The fixed one first: an interruption then never leaves the moving tag ahead of it.
         return self.fixed, self.moving
+
+
+@dataclass(frozen=True)
+class Dossier:
+    """What is said of a candidate in a registry, and the key that signs it, if there is one."""
+
+    tags: Tags
+    proof: Proof
+    build: Build
+    licences: Licences
+    signer: Signer | None = None
 
 
 def name_tags(planned: PlannedCell, build_id: str) -> Tags:
@@ -77,31 +90,55 @@ def withdraw(engine: Engine, digest: str, tags: Tags) -> list[str]:
 
 
 def stamp_registry(
-    registry: Registry,
-    repository: Repository,
-    candidate: Descriptor,
-    tags: Tags,
-    proof: Proof,
-    build: Build,
-    licences: Licences,
-    signer: Signer | None,
-    lock_folder: Path,
+    registry: Registry, repository: Repository, layout: Layout, dossier: Dossier, lock_folder: Path
+) -> str:
+    """Push the candidate by digest, attach its evidence, then promote both tags; returns the moving one's reference."""
+    push_candidate(registry, repository, layout)
+    return stamp_candidate(registry, repository, layout.manifest, dossier, lock_folder)
+
+
+def stamp_candidate(
+    registry: Registry, repository: Repository, image: Descriptor, dossier: Dossier, lock_folder: Path
 ) -> str:
     """Attach its evidence to a candidate that is there, then promote both tags; returns the moving one's reference."""
-    digest = candidate.digest
+    _attach_all(registry, repository, image, dossier, lock_folder)
+    for tag in dossier.tags.all:
+        promote(registry, repository, image.digest, tag, lock_folder)
+    return f"{repository}:{dossier.tags.moving}"
+
+
+def withdraw_registry(
+    registry: Registry, repository: Repository, digest: str, dossier: Dossier, reason: str, lock_folder: Path
+) -> list[str]:
+    """Take the moving tag off a digest that was rejected, and attach the evidence against it where it has a tag.
+
+    Returns the tags that it had. The fixed one stays, as was promised: whoever verifies it meets the newer result.
+    """
+    tags = dossier.tags
+    named = [tag for tag in tags.all if (held := registry.get_manifest(repository, tag)) and held.digest == digest]
+    withdraw_tag(registry, repository, tags.moving, digest, reason, lock_folder)
+    if named and (image := registry.get_manifest(repository, digest)):
+        _attach_all(registry, repository, describe(image.data, image.media_type), dossier, lock_folder)
+    return named
+
+
+def _attach_all(
+    registry: Registry, repository: Repository, image: Descriptor, dossier: Dossier, lock_folder: Path
+) -> None:
+    """Attach every statement about an image that is there."""
 
     def say(predicate_type: str, predicate: Mapping[str, Any]) -> str:
         """Attach a statement about the candidate; the digest of its bytes."""
-        statement = make_statement(str(repository), digest, predicate_type, predicate)
+        statement = make_statement(str(repository), image.digest, predicate_type, predicate)
         notes = dict.fromkeys(_TYPE_NOTES, predicate_type)
-        envelope = seal(statement, signer)
-        attach(registry, repository, candidate, PAYLOAD_TYPE, envelope, ENVELOPE_TYPE, lock_folder, notes)
+        envelope = seal(statement, dossier.signer)
+        attach(registry, repository, image, PAYLOAD_TYPE, envelope, ENVELOPE_TYPE, lock_folder, notes)
         return digest_of(statement)
 
-    # The test result is last, and names the others: where it is, they are, and none can be exchanged.
-    sbom = say(BOM, list_contents(build, digest, licences))
-    provenance = say(PROVENANCE, describe_build(build, sbom))
-    say(TEST_RESULT, describe_proof(proof, tags.all, {PROVENANCE: provenance, BOM: sbom}))
-    for tag in tags.all:
-        promote(registry, repository, digest, tag, lock_folder)
-    return f"{repository}:{tags.moving}"
+    # The test result names what comes before it, and the summary all: where one is, those are that it speaks of.
+    sbom = say(BOM, list_contents(dossier.build, image.digest, dossier.licences))
+    provenance = say(PROVENANCE, describe_build(dossier.build, sbom))
+    proof = describe_proof(dossier.proof, dossier.tags.all, {PROVENANCE: provenance, BOM: sbom})
+    read = (say(TEST_RESULT, proof), provenance, sbom)
+    asked = (dossier.proof.cell.id, dossier.proof.required, proof["result"] != "FAILED", proof["finished"])
+    say(SUMMARY, summarise(str(repository), image.digest, *asked, read))

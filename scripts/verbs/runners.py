@@ -38,7 +38,8 @@ def matrix(root: Path, options: argparse.Namespace) -> int:
         drawn = draw_tests(plan, jobs, verdicts, runners)
     report.show_drawn(drawn, options.what)
     print(f"rows={drawn.render()}")
-    return ExitCode.ACCEPTED
+    # To build nothing would look like a success; that nothing is left to be tested is one.
+    return ExitCode.INCONCLUSIVE if options.what == "build" and not drawn.rows else ExitCode.ACCEPTED
 
 
 def promote(root: Path, options: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ from scripts.model import Outcome, Result, Verdict
 from scripts.registry.client import Registry
 from scripts.registry.failures import DigestMismatch
 from scripts.registry.reference import ImageName
+from scripts.registry.withdrawn import read_withdrawal
 from scripts.verdict import decide
 from scripts.verify.artifacts import Attached, list_artifacts, read_artifact
 from scripts.verify.origin import Provenance, check_provenance, check_sbom
@@ -19,6 +20,7 @@ from scripts.verify.tested import (
     Expected,
     Refusal,
     Tested,
+    as_text,
     check_result,
     check_target,
     check_tests,
@@ -27,6 +29,7 @@ from scripts.verify.tested import (
 )
 
 SIGNATURE = "signature"
+_LONGEST = 300  # characters of a reason
 Find = Callable[[str], Expected | None]
 
 
@@ -105,6 +108,9 @@ def find_image(case: Case) -> str:
     manifest = case.registry.get_manifest(case.image.repository, case.image.reference)
     if manifest is None:
         raise Refusal(f"the registry has no {case.image}")
+    if withdrawn := read_withdrawal(manifest):
+        why = f"{as_text(withdrawn.reason)[:_LONGEST]} ({as_text(withdrawn.when)[:20]})"
+        raise Refusal(f"the tag was withdrawn from {withdrawn.digest}: {why}")
     case.digest = manifest.digest
     return f"{case.image.reference} is {case.digest}" if not case.image.digest else f"{case.digest} is there"
 

@@ -12,6 +12,7 @@ import requests
 from scripts.attest.provenance import PROVENANCE
 from scripts.attest.sbom import BOM
 from scripts.attest.statement import TEST_RESULT
+from scripts.attest.summary import SUMMARY
 from scripts.errors import ExitCode
 from scripts.oci.layout import Layout
 from scripts.project import Project
@@ -34,7 +35,7 @@ def test_an_accepted_image_is_published_with_its_evidence(sandbox: Project, regi
     # 2.8 has no referrers API: the evidence is found through the fallback tag.
     index = requests.get(f"{base}/manifests/{layout.digest.replace(':', '-')}", headers=ACCEPT, timeout=10).json()
     kinds = {entry["annotations"]["in-toto.io/predicate-type"]: entry for entry in index["manifests"]}
-    assert kinds.keys() == {TEST_RESULT, PROVENANCE, BOM}
+    assert kinds.keys() == {TEST_RESULT, PROVENANCE, BOM, SUMMARY}
     entry = kinds[TEST_RESULT]
     manifest = requests.get(f"{base}/manifests/{entry['digest']}", headers=ACCEPT, timeout=10).json()
     envelope = requests.get(f"{base}/blobs/{manifest['layers'][0]['digest']}", timeout=10).json()
@@ -82,6 +83,25 @@ def test_of_a_registry_that_is_not_there_nothing_is_decided(tmp_path: Path) -> N
     found = run_verb(tmp_path, "verify", "127.0.0.1:9/hallmark/good:1.0-cpu", "--key", str(public))
     assert found.returncode == ExitCode.INCONCLUSIVE, found.stdout + found.stderr
     assert "127.0.0.1:9" in found.stdout and "Traceback" not in found.stdout + found.stderr
+
+
+def test_a_stamp_that_is_lost_is_taken_back_in_the_registry(sandbox: Project, registry: str, tmp_path: Path) -> None:
+    private, public = make_key(tmp_path, "ours")
+    place = {"HALLMARK_REGISTRY": f"{registry}/hallmark", "HALLMARK_SIGNING_KEY": str(private)}
+    assert run_verb(sandbox.matrix.root, "publish", "good-cpu", **place).returncode == ExitCode.ACCEPTED
+    smoke = sandbox.matrix.root / "images/good/smoke.py"
+    asked = smoke.read_text()
+    try:
+        smoke.write_text(asked + "\nraise SystemExit(9)\n")
+        turned = run_verb(sandbox.matrix.root, "publish", "good-cpu", **place)
+    finally:
+        smoke.write_text(asked)
+    assert turned.returncode == ExitCode.REJECTED, turned.stderr
+    assert f"{registry}/hallmark/good:1.0-cpu was withdrawn" in turned.stderr
+    fixed = f"1.0-cpu-{find_step(sandbox, 'good-cpu').build_id[:12]}"
+    for tag, words in (("1.0-cpu", "✗ image the tag was withdrawn"), (fixed, "✗ result the result is FAILED")):
+        found = run_verb(tmp_path, "verify", f"{registry}/hallmark/good:{tag}", "--key", str(public))
+        assert found.returncode == ExitCode.REJECTED and words in " ".join(found.stdout.split()), found.stdout
 
 
 def test_a_rejected_image_gets_no_tag_in_the_registry(sandbox: Project, registry: str) -> None:

@@ -75,9 +75,9 @@ def test_a_cell_whose_gpu_nobody_has_is_shown_and_not_run(
     assert f"| {CANDIDATE} | build on {ORDINARY} |" in summary.read_text()
 
 
-def test_without_any_runner_there_is_no_matrix(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_would_build_nothing_is_no_success(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     asked = Asked(lab.root, capsys, "build", GPU)
-    assert (asked.code, asked.rows) == (0, [])
+    assert (asked.code, asked.rows) == (3, [])
 
 
 @pytest.mark.parametrize(("label", "built"), [("", False), ("large", True)])
@@ -126,7 +126,7 @@ def test_what_is_decided_is_not_drawn_again_and_what_a_host_left_open_is(
     lab.docker.smokes[CPU] = unanswered
     lab.run(CPU, GPU, PRO, last=Stage.SMOKE)
     asked = Asked(lab.root, capsys, "test", CPU, GPU, PRO, "--gpus", '["5090", "pro6000"]')
-    assert asked.ids == [CPU]
+    assert (asked.code, asked.ids) == (0, [CPU])
     assert f"{GPU}: not run: accepted already" in asked.said and f"{PRO}: not run: rejected already" in asked.said
 
 

@@ -12,19 +12,23 @@ from scripts.assemble.types import BuildOptions
 from scripts.attest.keys import read_public_key
 from scripts.attest.sbom import list_contents
 from scripts.compile.kept import add_wheels
+from scripts.errors import ExitCode
+from scripts.feed import read_feed
 from scripts.fetch import Cache
 from scripts.matrix import load_matrix
-from scripts.model import Verdict
+from scripts.model import Outcome, Verdict
 from scripts.pipeline import Options, Stage, make_jobs
 from scripts.pipeline.described import describe_job, licences_in
+from scripts.pipeline.run import run_cell
 from scripts.plan import Selection, make_plan
 from scripts.registry.reference import parse_image
 from scripts.verbs.verifying import know_cells
 from scripts.verify.verify import verify
 from tests.unit.assemble.test_components import write_compiled_project
 from tests.unit.attest import make_signer, no_licences, write_private, write_public
-from tests.unit.builders import lock_bytes
-from tests.unit.pipeline.lab import REGISTRY, Lab
+from tests.unit.builders import edit, lock_bytes
+from tests.unit.pipeline.lab import REGISTRY, Lab, crashing, unanswered
+from tests.unit.registry.fake_registry import refuse
 
 CPU, GPU = "serve-cpu", "serve-cu128-5090-wheel"
 
@@ -43,6 +47,70 @@ def test_what_a_run_publishes_is_what_a_consumer_accepts(cell: str, tag: str, la
     before = dict(lab.registry.manifests)
     lab.run(cell)
     assert lab.registry.manifests == before, "what is said twice is there once"
+
+
+def test_a_verdict_that_turns_takes_the_tag_in_the_registry_back(lab: Lab) -> None:
+    lab.use_registry()
+    lab.site = replace(lab.site, signing_key=write_private(lab.root / "key", make_signer()))
+    digest = lab.run(CPU)[CPU].digest
+    fixed = f"1.2.0-cpu-{lab.step(CPU).build_id[:12]}"
+    ask_anew(lab, "# another question\n")
+    lab.docker.smokes[CPU] = crashing
+    row = lab.run(CPU)[CPU]
+    assert (row.verdict, row.digest) == (Verdict.REJECTED, digest)
+    assert lab.ran and f"{REGISTRY}/serve:1.2.0-cpu was withdrawn" in lab.said
+    assert refusal(lab, "1.2.0-cpu").startswith(f"the tag was withdrawn from {digest}: rejected: default/container:")
+    assert refusal(lab, fixed) == "the result is FAILED: default/container"
+    lab.docker.smokes.clear()
+    ask_anew(lab, "# one more\n")
+    lab.run(CPU)
+    assert lab.registry.tag("1.2.0-cpu") == lab.registry.tag(fixed), "accepted again, the tag is back"
+
+
+def test_what_could_not_be_decided_leaves_the_registrys_tag(lab: Lab) -> None:
+    lab.use_registry()
+    lab.run(CPU)
+    before = lab.registry.tag("1.2.0-cpu")
+    ask_anew(lab, "# another question\n")
+    lab.docker.smokes[CPU] = unanswered
+    assert lab.run(CPU)[CPU].verdict is Verdict.INCONCLUSIVE
+    assert lab.registry.tag("1.2.0-cpu") == before and lab.tags == set()
+
+
+def test_wheels_that_rules_no_longer_accept_are_evidence_against_their_image(lab: Lab) -> None:
+    lab.use_registry()
+    edit(lab.root / "images/serve/image.toml", 'accept = "native"', 'accept = "missing"\nreason = "not called"')
+    lab.write_locks("90")
+    assert lab.run(GPU)[GPU].verdict is Verdict.ACCEPTED
+    edit(lab.root / "images/serve/image.toml", 'accept = "missing"\nreason = "not called"', 'accept = "native"')
+    assert lab.run(GPU)[GPU].verdict is Verdict.REJECTED
+    fixed = f"1.2.0-cu128-5090-wheel-{lab.step(GPU).build_id[:12]}"
+    assert refusal(lab, fixed) == "the result is FAILED: audit"
+    assert refusal(lab, "1.2.0-cu128-5090-wheel").startswith("the tag was withdrawn")
+
+
+def test_a_registry_that_fails_leaves_a_rejection_in_the_feed(lab: Lab) -> None:
+    lab.use_registry()
+    lab.run(CPU)
+    ask_anew(lab, "# another question\n")
+    lab.docker.smokes[CPU] = crashing
+    lab.registry.gate = lambda request: refuse(request, 403, "DENIED") if request.method == "PUT" else None
+    [job] = lab.jobs(CPU)
+    report = run_cell(lab.bench, job)
+    assert report.exit_code is ExitCode.INCONCLUSIVE and "403" in report.problems[0].cause
+    assert read_feed(lab.workspace.feed)[0][-1].verdict is Verdict.REJECTED
+
+
+def ask_anew(lab: Lab, comment: str) -> None:
+    """Change what a cell is asked, so that the gate asks again."""
+    with (lab.root / "images/serve/smoke.py").open("a") as stream:
+        stream.write(comment)
+
+
+def refusal(lab: Lab, tag: str) -> str:
+    """Why a consumer refuses a tag."""
+    found = verify(lab.registry.client(), parse_image(f"{REGISTRY}/serve:{tag}"), None, "", know_cells(lab.root))
+    return next(each.detail for each in found.results if each.outcome is Outcome.FAILED)
 
 
 def test_a_build_is_described_down_to_the_lowest_image(lab: Lab) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from scripts.attest.envelope import open_envelope
-from scripts.attest.statement import TEST_RESULT, read_statement
+from scripts.attest.statement import TEST_RESULT, Statement, read_statement
 from scripts.errors import ExitCode
 from scripts.feed import read_feed
 from scripts.model import Verdict
@@ -28,10 +28,10 @@ CELLS = [CPU, GPU]
 class Away:
     """What a build pushed and other machines have shown of it; here nothing was built, and nothing can be run."""
 
-    def __init__(self, lab: Lab, folder: Path) -> None:
+    def __init__(self, lab: Lab, folder: Path, *cells: str) -> None:
         self.lab, self.folder = lab, folder
         lab.use_registry()
-        rows = lab.run(CPU, GPU, PRO, last=Stage.SMOKE)
+        rows = lab.run(*(cells or (GPU,)), last=Stage.SMOKE)
         self.digests = {cell: row.digest for cell, row in rows.items()}
         self.keep()
 
@@ -66,6 +66,11 @@ class Away:
         """The evidence of a cell's only scenario."""
         return self.folder / self.lab.step(cell).build_id / cell / "smoke/default.json"
 
+    def said(self) -> list[Statement]:
+        """The statements that are attached to anything."""
+        envelopes = [open_envelope(blob) for blob in self.lab.registry.blobs.values() if b'"payloadType"' in blob]
+        return [read_statement(each.payload) for each in envelopes]
+
     def audit(self) -> Path:
         return self.folder / self.lab.step(GPU).build_id / "audit.json"
 
@@ -79,7 +84,7 @@ class Away:
 
 @pytest.fixture
 def away(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Away:
-    return Away(lab, tmp_path_factory.mktemp("away") / "runs")
+    return Away(lab, tmp_path_factory.mktemp("away") / "runs", CPU, GPU)
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -90,12 +95,12 @@ def test_what_passed_elsewhere_is_tagged_in_the_registry_and_said_in_the_feed(ce
     assert {away.lab.registry.tag(tag) for tag in away.tags} == {away.lab.registry.tag(away.digests[cell])}
     [entry], _ = read_feed(away.lab.workspace.feed)
     assert (entry.cell, entry.digest, entry.verdict) == (cell, away.digests[cell], Verdict.ACCEPTED)
-    envelopes = [open_envelope(blob) for blob in away.lab.registry.blobs.values() if b'"payloadType"' in blob]
-    [said] = [each for each in (read_statement(one.payload) for one in envelopes) if each.predicate_type == TEST_RESULT]
+    [said] = [each for each in away.said() if each.predicate_type == TEST_RESULT]
     assert (said.predicate["cell"], said.predicate["result"]) == (cell, "PASSED")
 
 
-def test_each_cell_of_a_candidate_is_promoted_by_its_own_evidence(away: Away) -> None:
+def test_each_cell_of_a_candidate_is_promoted_by_its_own_evidence(lab: Lab, tmp_path: Path) -> None:
+    away = Away(lab, tmp_path / "away", GPU, PRO)
     shutil.rmtree(away.path(PRO).parent)
     assert away.promote(GPU).exit_code is ExitCode.ACCEPTED
     row = away.promote(PRO)
@@ -115,6 +120,27 @@ def test_what_could_not_be_decided_elsewhere_is_not_decided_here(lab: Lab, tmp_p
     lab.docker.smokes[GPU] = unanswered
     away = Away(lab, tmp_path / "away")
     assert away.promote().exit_code is ExitCode.INCONCLUSIVE and away.tags == set()
+
+
+def test_what_was_accepted_and_is_rejected_later_loses_its_moving_tag(away: Away) -> None:
+    first = away.promote()
+    digest, fixed = away.digests[GPU], f"{first.tag.partition(':')[2]}-{away.lab.step(GPU).build_id[:12]}"
+    with_a_failure(away)
+    again = away.promote()
+    assert (again.exit_code, again.tag) == (ExitCode.REJECTED, "")
+    candidate = away.lab.registry.tag(digest)
+    assert away.lab.registry.tag(first.tag.partition(":")[2]) != candidate, "it says that it was withdrawn"
+    assert away.lab.registry.tag(fixed) == candidate
+    results = [each.predicate["result"] for each in away.said() if each.predicate_type == TEST_RESULT]
+    assert sorted(results) == ["FAILED", "PASSED"]
+
+
+def test_a_failure_that_was_seen_on_another_gpu_takes_no_tag_away(away: Away) -> None:
+    tag = away.promote().tag.partition(":")[2]
+    with_a_failure(away)
+    of_another_gpu(away)
+    assert away.promote().exit_code is ExitCode.INCONCLUSIVE
+    assert away.lab.registry.tag(tag) == away.lab.registry.tag(away.digests[GPU])
 
 
 def drop(away: Away) -> None:

@@ -14,8 +14,10 @@ from scripts.oci.descriptor import OCI_INDEX, OCI_MANIFEST, Descriptor, digest_o
 from scripts.oci.layout import Layout
 from scripts.publish import promote as promote_module
 from scripts.publish.attach import attach
-from scripts.publish.promote import Promotion, hold_tag, promote, push_candidate
+from scripts.publish.promote import Promotion, hold_tag, promote, push_candidate, withdraw_tag
+from scripts.registry.client import Manifest
 from scripts.registry.failures import DigestMismatch, RegistryRefused
+from scripts.registry.withdrawn import read_withdrawal
 from tests.unit.registry.fake_registry import (
     FAULTS,
     REPOSITORY,
@@ -99,6 +101,25 @@ def test_a_tag_gets_the_manifests_own_bytes(layout: Layout, tmp_path: Path) -> N
     old = fake.store(OLD, "v1")
     assert publish(fake, layout, tmp_path) == Promotion(f"{REPOSITORY}:v1", layout.digest, old, changed=True)
     assert fake.tag("v1") == manifest_bytes(layout)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_withdrawing_leaves_a_tag_as_it_was_or_withdrawn(name: str, layout: Layout, tmp_path: Path) -> None:
+    image = manifest_bytes(layout)
+    for at in range(1, 20):
+        fake = FakeRegistry()
+        publish(fake, layout, tmp_path)
+        fake.requests, fake.faults = [], {at: FAULTS[name]}
+        try:
+            withdraw_tag(fake.client(), REPOSITORY, "v1", layout.digest, "why", tmp_path)
+        except Undecided:
+            held = fake.tag("v1")
+            assert held and (held == image or read_withdrawal(Manifest(held, OCI_INDEX)))
+        else:
+            assert read_withdrawal(Manifest(fake.tag("v1") or b"", OCI_INDEX)) or len(fake.requests) >= at
+        if len(fake.requests) < at:
+            return
+    pytest.fail("there is always one more request")
 
 
 def test_a_new_tag_has_no_previous(layout: Layout, tmp_path: Path) -> None:

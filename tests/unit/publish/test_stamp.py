@@ -12,22 +12,26 @@ from scripts.attest.keys import Signer
 from scripts.attest.provenance import PROVENANCE
 from scripts.attest.sbom import BOM
 from scripts.attest.statement import TEST_RESULT, read_statement
+from scripts.attest.summary import SUMMARY
 from scripts.errors import ConfigError, Undecided
 from scripts.model import Outcome, Result, Target
 from scripts.oci.descriptor import OCI_MANIFEST
 from scripts.oci.layout import Layout
 from scripts.plan import PlannedCell
 from scripts.publish import stamp as module
-from scripts.publish.promote import push_candidate
 from scripts.publish.proof import Proof, describe_proof
 from scripts.publish.stamp import (
+    Dossier,
     Tags,
     name_repository,
     name_tags,
     stamp_engine,
     stamp_registry,
     withdraw,
+    withdraw_registry,
 )
+from scripts.registry.client import Manifest
+from scripts.registry.withdrawn import read_withdrawal
 from scripts.smoke.smoke import Evidence
 from tests.unit.attest import BUILD, make_signer, no_licences
 from tests.unit.builders import CPU, RTX, make_cell, make_image
@@ -142,14 +146,18 @@ def layout(tmp_path: Path) -> Layout:
 
 def publish(fake: FakeRegistry, layout: Layout, tmp_path: Path, signer: Signer | None = None) -> str:
     evidence = make_evidence(layout.digest, load=Outcome.PASSED, container=Outcome.PASSED)
-    locks, client = tmp_path / "locks", fake.client()
-    push_candidate(client, REPOSITORY, layout)
-    return stamp_registry(
-        client, REPOSITORY, layout.manifest, TAGS, make_proof(evidence), BUILD, no_licences, signer, locks
-    )
+    dossier = Dossier(TAGS, make_proof(evidence), BUILD, no_licences, signer)
+    return stamp_registry(fake.client(), REPOSITORY, layout, dossier, tmp_path / "locks")
 
 
-def test_a_candidate_gets_its_evidence_and_then_its_tags(layout: Layout, tmp_path: Path) -> None:
+def take_back(fake: FakeRegistry, digest: str, tmp_path: Path, signer: Signer | None = None) -> list[str]:
+    later = replace(make_evidence(digest, load=Outcome.FAILED), finished="2026-02-02T03:04:05Z")
+    dossier = Dossier(TAGS, make_proof(later), BUILD, no_licences, signer)
+    locks = tmp_path / "locks"
+    return withdraw_registry(fake.client(), REPOSITORY, digest, dossier, "rejected: it crashed", locks)
+
+
+def test_a_candidate_is_pushed_with_its_evidence_and_then_tagged(layout: Layout, tmp_path: Path) -> None:
     fake = FakeRegistry()
     assert publish(fake, layout, tmp_path) == f"{REPOSITORY}:1.2.0-cpu"
     manifest = layout.blob_path(layout.digest).read_bytes()
@@ -158,7 +166,7 @@ def test_a_candidate_gets_its_evidence_and_then_its_tags(layout: Layout, tmp_pat
     assert {content["subject"]["digest"] for content, _ in attached} == {layout.digest}
     assert {envelope.signatures for _, envelope in attached} == {()}
     said = {each.predicate_type: each for each in (read_statement(envelope.payload) for _, envelope in attached)}
-    assert said.keys() == {TEST_RESULT, PROVENANCE, BOM}
+    assert said.keys() == {TEST_RESULT, PROVENANCE, BOM, SUMMARY}
     assert {each.subjects for each in said.values()} == {frozenset({layout.digest})}
     tested = said[TEST_RESULT].predicate
     assert tested["tags"] == [TAGS.fixed, TAGS.moving]
@@ -166,6 +174,12 @@ def test_a_candidate_gets_its_evidence_and_then_its_tags(layout: Layout, tmp_pat
     assert named == {kind: said[kind].digest for kind in (PROVENANCE, BOM)}
     [sbom] = said[PROVENANCE].predicate["runDetails"]["byproducts"]
     assert f"sha256:{sbom['digest']['sha256']}" == said[BOM].digest
+    summary = said[SUMMARY].predicate
+    assert (summary["verificationResult"], summary["verifiedLevels"]) == ("PASSED", ["SLSA_BUILD_LEVEL_1"])
+    assert summary["policy"]["uri"] == "urn:hallmark:cell:serve-cpu"
+    assert summary["timeVerified"] == tested["finished"]
+    read = [f"sha256:{each['digest']['sha256']}" for each in summary["inputAttestations"]]
+    assert read == [said[kind].digest for kind in (TEST_RESULT, PROVENANCE, BOM)]
 
 
 def read_attached(fake: FakeRegistry) -> list[tuple[dict[str, Any], Envelope]]:
@@ -185,7 +199,7 @@ def test_what_is_attached_is_typed_as_others_look_for_it(layout: Layout, tmp_pat
         assert content["annotations"] == notes
         [layer] = content["layers"]
         assert (layer["mediaType"], layer["annotations"]) == ("application/vnd.dsse.envelope.v1+json", notes)
-    assert len(kinds) == 3
+    assert len(kinds) == 4
 
 
 def test_with_a_key_what_is_attached_is_signed_and_twice_the_same(layout: Layout, tmp_path: Path) -> None:
@@ -210,6 +224,66 @@ def test_no_tag_is_set_before_the_evidence_is_there(layout: Layout, tmp_path: Pa
         else:
             break
     assert at > 10
+
+
+def test_withdrawing_leaves_a_tag_that_names_no_image_and_says_why(layout: Layout, tmp_path: Path) -> None:
+    fake = FakeRegistry(deletes_tags=False)
+    publish(fake, layout, tmp_path)
+    assert take_back(fake, layout.digest, tmp_path) == [TAGS.fixed, TAGS.moving]
+    held = fake.client().get_manifest(REPOSITORY, TAGS.moving)
+    assert held and json.loads(held.data)["manifests"] == []
+    found = read_withdrawal(held)
+    assert found and (found.digest, found.reason) == (layout.digest, "rejected: it crashed")
+    assert fake.tag(TAGS.fixed) == layout.blob_path(layout.digest).read_bytes(), "as was promised"
+    assert take_back(fake, layout.digest, tmp_path) == [TAGS.fixed], "there is nothing more to take"
+    assert publish(fake, layout, tmp_path) and fake.tag(TAGS.moving) == fake.tag(TAGS.fixed), "and it can come back"
+
+
+def test_what_was_rejected_is_said_of_an_image_that_has_a_tag(layout: Layout, tmp_path: Path) -> None:
+    fake, signer = FakeRegistry(), make_signer()
+    publish(fake, layout, tmp_path, signer)
+    take_back(fake, layout.digest, tmp_path, signer)
+    said = [read_statement(envelope.payload) for _, envelope in read_attached(fake)]
+    results = {each.predicate["finished"]: each.predicate["result"] for each in said if "finished" in each.predicate}
+    assert results == {"2026-01-02T03:04:05Z": "PASSED", "2026-02-02T03:04:05Z": "FAILED"}
+    assert [each.predicate["verifiedLevels"] for each in said if each.predicate.get("verificationResult") == "FAILED"]
+    assert all(envelope.is_signed_by(signer.public) for _, envelope in read_attached(fake))
+
+
+def test_a_tag_that_is_elsewhere_stays_there(layout: Layout, tmp_path: Path) -> None:
+    fake = FakeRegistry()
+    publish(fake, layout, tmp_path)
+    before, fake.requests = dict(fake.manifests), []
+    assert take_back(fake, TWO, tmp_path) == [] and fake.manifests == before and fake.writes == []
+
+
+def test_a_rejected_image_loses_its_tag_before_anything_is_said_of_it(layout: Layout, tmp_path: Path) -> None:
+    image = layout.blob_path(layout.digest).read_bytes()
+    for at in range(1, 200, 3):
+        fake = FakeRegistry()
+        publish(fake, layout, tmp_path)
+        fake.requests, fake.faults, fake.from_then_on = [], {at: fail}, True
+        held = json.loads(fake.tag(TAGS.moving) or b"")
+        try:
+            take_back(fake, layout.digest, tmp_path)
+        except Undecided:
+            held = json.loads(fake.tag(TAGS.moving) or b"")
+            if any(b"FAILED" in blob for blob in map(read_payload, fake.blobs.values())):
+                assert held["manifests"] == []
+            fake.faults = {}
+            take_back(fake, layout.digest, tmp_path)
+            assert read_withdrawal(fake.client().get_manifest(REPOSITORY, TAGS.moving) or Manifest(b"", ""))
+        else:
+            break
+        assert fake.tag(TAGS.fixed) == image
+    assert at > 10
+
+
+def read_payload(blob: bytes) -> bytes:
+    try:
+        return open_envelope(blob).payload
+    except ValueError:
+        return b""
 
 
 def test_an_image_has_a_repository_of_its_own_under_the_sites_name() -> None:

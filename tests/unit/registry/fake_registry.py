@@ -33,6 +33,7 @@ class FakeRegistry(BaseAdapter):
         super().__init__()
         self.referrers, self.deletes_tags = referrers, deletes_tags
         self.ranges = True
+        self.by_proxy = False  # to look for one at each request takes as long as all the rest
         self.page = 1000  # entries in one reply of the referrers API
         self.path = REPOSITORY.path  # a pattern: the repositories that there are, all with the same contents
         self.blobs: dict[str, bytes] = {}
@@ -45,6 +46,7 @@ class FakeRegistry(BaseAdapter):
 
     def client(self, credentials: Credentials | None = None) -> Registry:
         session = requests.Session()
+        session.trust_env = self.by_proxy
         session.mount("https://", self)
         session.mount("http://", self)
         return Registry(Transport(session, lambda host: credentials, self.slept.append))

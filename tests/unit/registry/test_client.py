@@ -388,7 +388,9 @@ def test_no_proxy_is_used_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> N
             return super().send(request, *args, **options)
 
     for host in ("127.0.0.1:5000", "localhost:5000", "[::1]:5000", "registry.example.com"):
-        Recorder().client().ping(Repository(host, "a"))
+        recorder = Recorder()
+        recorder.by_proxy = True
+        recorder.client().ping(Repository(host, "a"))
     assert list(seen.values()) == [False, False, False, True]
 
 

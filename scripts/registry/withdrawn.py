@@ -1,0 +1,50 @@
+"""A withdrawn tag: it holds an index of no image, which says why, so that a pull of it fails and a reader can tell.
+
+Deleting a tag is not part of what every registry does, and would say nothing of the reason.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from scripts.files import canonical_json
+from scripts.oci.descriptor import OCI_INDEX, is_digest, parse_object
+from scripts.registry.client import Manifest
+
+WITHDRAWN = "application/vnd.hallmark.withdrawn.v1"
+_DIGEST, _REASON, _WHEN = "io.hallmark.withdrawn.digest", "io.hallmark.withdrawn.reason", "io.hallmark.withdrawn.time"
+
+
+@dataclass(frozen=True)
+class Withdrawal:
+    """What a withdrawn tag named, why it does no more, and since when (UTC)."""
+
+    digest: str
+    reason: str
+    when: str
+
+
+def make_withdrawal(digest: str, reason: str) -> Manifest:
+    """What a tag holds from now on that named this digest."""
+    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    content = {
+        "schemaVersion": 2,
+        "mediaType": OCI_INDEX,
+        "artifactType": WITHDRAWN,
+        "manifests": [],
+        "annotations": {_DIGEST: digest, _REASON: reason, _WHEN: when},
+    }
+    return Manifest(canonical_json(content), OCI_INDEX)
+
+
+def read_withdrawal(manifest: Manifest) -> Withdrawal | None:
+    """What a tag's bytes say of its withdrawal; None for anything else, an image above all."""
+    try:
+        content = parse_object(manifest.data)
+        notes = content["annotations"]
+        found = Withdrawal(*(str(notes[key]) for key in (_DIGEST, _REASON, _WHEN)))
+    except (ValueError, KeyError, TypeError):
+        return None
+    ours = content.get("artifactType") == WITHDRAWN and content.get("manifests") == []
+    return found if ours and is_digest(found.digest) else None
