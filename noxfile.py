@@ -112,6 +112,12 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def workflows(session: nox.Session) -> None:
+    """Every line of the GitHub workflows, run in a made-up runner: no network, no engine (a minute)"""
+    tool(session, "pytest", "tests/workflows", *session.posargs)
+
+
+@nox.session
 def integration(session: nox.Session) -> None:
     """Integration tests: a real engine, real containers and a real registry (minutes)"""
     tool(session, "pytest", "tests/integration", *session.posargs)
