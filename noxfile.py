@@ -118,6 +118,12 @@ def integration(session: nox.Session) -> None:
     tool(session, "pytest", "tests/integration", *session.posargs)
 
 
+@nox.session(name="registry-faults")
+def registry_faults(session: nox.Session) -> None:
+    """Plant each of a registry's faults at every request of a promotion and a withdrawal, and show what came of it"""
+    tool(session, "tests.registry_faults", *session.posargs)
+
+
 @nox.session
 def heavy(session: nox.Session) -> None:
     """Heavy tests: two engines as builders, and a CUDA 12 toolkit of stand-ins for NVIDIA's archives (half an hour)"""
