@@ -78,6 +78,7 @@ add("history", "Show what was decided of cells, when and why, and whether their 
 add("catalogue", "Write what is known of every cell as a static site: catalogue -- --output DIR", "catalogue")
 add("slim", "Write wheels again with only a target's GPU code: slim -- WHEEL --target 5090", "slim")
 add("lock", "Resolve every input anew (--check: only compare, without a network)", "lock")
+add("update", "Move recipes to newer upstream versions that fit together: update -- IMAGE --dry-run", "update")
 add("doctor", "Tell what this machine has of what is needed, and which images are for its GPUs", "doctor")
 add("engine", "Start, stop or show the Docker Engine: engine -- up|down|status", "engine")
 add("clean", "Free everything that no tag needs", "clean")
@@ -108,7 +109,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Unit tests: seconds, no network, no processes"""
-    tool(session, "pytest", "tests/unit", *session.posargs)
+    tool(session, "pytest", "--numprocesses", "auto", "tests/unit", *session.posargs)
 
 
 @nox.session
@@ -121,6 +122,12 @@ def workflows(session: nox.Session) -> None:
 def integration(session: nox.Session) -> None:
     """Integration tests: a real engine, real containers and a real registry (minutes)"""
     tool(session, "pytest", "tests/integration", *session.posargs)
+
+
+@nox.session(name="registry-faults")
+def registry_faults(session: nox.Session) -> None:
+    """Plant each of a registry's faults at every request of a promotion and a withdrawal, and show what came of it"""
+    tool(session, "tests.registry_faults", *session.posargs)
 
 
 @nox.session

@@ -84,6 +84,9 @@ def make_parser() -> argparse.ArgumentParser:
     lock.add_argument(
         "--check", action="store_true", help="only tell whether the locks fit the matrix; needs no network"
     )
+    update = add("update", verbs.update, "move recipes of upstream's wheels to newer versions that fit together")
+    update.add_argument("images", nargs="*", metavar="IMAGE", help="only this image's recipes (default: all)")
+    update.add_argument("--dry-run", action="store_true", help="only show them; nothing is written")
     fetch = add("fetch", verbs.fetch, "bring every locked input into the cache")
     fetch.add_argument("--contexts", action="store_true", help="lay them out for the file that `plan --bake` prints")
     build = add("build", verbs.build, "build the candidates")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email import message_from_string
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -20,6 +22,8 @@ from scripts.index.solve import FoundFile
 TIMEOUT_S = 60
 # A lock asks hundreds of times: one answer that does not come must not be the end of it.
 RETRIES = Retry(total=4, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False)
+
+_METADATA = re.compile(r"[^/]+\.dist-info/METADATA")
 
 
 class NoRanges(Exception):
@@ -54,6 +58,17 @@ def open_remote(url: str) -> Iterator[zipfile.ZipFile]:
             yield archive
     except (RemoteZipError, zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:  # requests' are OSErrors
         raise NoRanges(str(error)) from error
+
+
+def read_requirements(wheel: FoundFile) -> list[str]:
+    """What a wheel's metadata says that it needs, as it is written there; nothing where it cannot be read in parts."""
+    try:
+        with open_remote(wheel.url) as archive:
+            [name] = [each for each in archive.namelist() if _METADATA.fullmatch(each)]
+            text = archive.read(name).decode("utf-8", "replace")
+    except (NoRanges, ValueError, KeyError):
+        return []
+    return [str(value) for value in message_from_string(text).get_all("Requires-Dist", [])]
 
 
 def _open(url: str) -> zipfile.ZipFile:

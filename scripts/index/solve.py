@@ -41,17 +41,21 @@ def solve(
     pip: PipSettings,
     folders: Sequence[Path],
     options: Sequence[str],
+    constraints: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """The `packages` of a pylock.toml that meet the requirements, by name. Raises ConfigError where there are none.
 
-    `overrides` are requirements, each of which counts instead of all that anyone has of its distribution.
+    `overrides` are requirements, each of which counts instead of all that anyone has of its distribution; `constraints`
+    count besides them, for distributions that something else asks for.
     """
     with tempfile.TemporaryDirectory(prefix="hallmark-lock-") as name:
         folder = Path(name)
         (folder / "requirements.in").write_text("\n".join(requirements) + "\n")
         (folder / "overrides.txt").write_text("".join(f"{item}\n" for item in overrides))
+        (folder / "constraints.txt").write_text("".join(f"{item}\n" for item in constraints))
         command = [find_uv_bin(), "pip", "compile", "--quiet", "--format", "pylock.toml", *options]
         command += ["--python-version", platform.python, "--override", "overrides.txt", "--no-python-downloads"]
+        command += ["--constraint", "constraints.txt"]
         command += ["--python-platform", f"x86_64-manylinux_{platform.glibc.replace('.', '_')}"]
         command += ["--output-file", "pylock.toml"]
         for item in (*folders, *pip.folders):

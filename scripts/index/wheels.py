@@ -24,18 +24,19 @@ def resolve_wheels(
     folders: Sequence[Path] = (),
     *,
     override: Sequence[str] = (),
+    constraints: Sequence[str] = (),
     with_dependencies: bool = True,
 ) -> list[FoundFile]:
     """Solve requirements for the platform and choose a wheel of each distribution, by name.
 
     `absent` are distributions that are left out, whoever asks for them; of others, the requirements in `override` count
-    instead of what anyone asks. Raises ConfigError where there is no solution, or a distribution has no wheel that the
-    platform can install.
+    instead of what anyone asks, and those in `constraints` besides. Raises ConfigError where there is no solution, or a
+    distribution has no wheel that the platform can install.
     """
     options = ["--only-binary", ":all:", *([] if with_dependencies else ["--no-deps"])]
     # A marker that is never true takes a distribution out of the solution.
     overrides = [*override, *(f'{item} ; python_version < "0"' for item in absent)]
-    packages = solve(requirements, overrides, platform, pip, folders, options)
+    packages = solve(requirements, overrides, platform, pip, folders, options, constraints)
     ranks = {tag: rank for rank, tag in enumerate(platform_tags(platform))}
     return [_choose(package, ranks) for package in packages]
 

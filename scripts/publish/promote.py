@@ -42,7 +42,7 @@ def push_candidate(registry: Registry, repository: Repository, layout: Layout) -
     layout.verify()
     manifest = Manifest(layout.blob_path(layout.digest).read_bytes(), layout.manifest.media_type)
     blobs = dict.fromkeys((layout.config, *layout.layers))
-    if registry.get_manifest(repository, layout.digest) and all(
+    if _has_manifest(registry, repository, layout.digest) and all(
         registry.blob_size(repository, blob.digest) == blob.size for blob in blobs
     ):
         return layout.digest
@@ -95,6 +95,14 @@ def push_blob(registry: Registry, repository: Repository, digest: str, source: P
         raise DigestMismatch(f"the registry serves a blob of other bytes ({found})", f"{repository}@{digest}")
 
 
+def _has_manifest(registry: Registry, repository: Repository, digest: str) -> bool:
+    """Whether a manifest is there. Other bytes under its digest are none: it is sent again, and read back."""
+    try:
+        return registry.get_manifest(repository, digest) is not None
+    except DigestMismatch:
+        return False
+
+
 def put_exact(registry: Registry, repository: Repository, reference: str, manifest: Manifest) -> str:
     """Write a manifest under a digest or a tag and read it back; the subject that the registry took note of, or `""`.
 
@@ -124,11 +132,14 @@ def move_tag(registry: Registry, repository: Repository, tag: str, new: Manifest
     except Undecided as failure:
         if isinstance(failure, RegistryRefused) and not sent:
             raise  # it said no to writing (no right to, or tags never move there): the tag is as it was
-        raise type(failure)([*failure.problems, _put_back(registry, repository, tag, old)]) from failure
+        raise type(failure)([*failure.problems, _put_back(registry, repository, tag, old, new)]) from failure
 
 
-def _put_back(registry: Registry, repository: Repository, tag: str, old: Manifest | None) -> Problem:
-    """Give a tag its old bytes, or remove it where it had none; what came of it, in words."""
+def _put_back(registry: Registry, repository: Repository, tag: str, old: Manifest | None, new: Manifest) -> Problem:
+    """Give a tag its old bytes, or remove it where it had none; what came of it, in words.
+
+    Where a registry cannot delete a tag, it is withdrawn: it then names no image, and says so.
+    """
     place = _place(repository, tag)
     try:
         if old:
@@ -137,7 +148,9 @@ def _put_back(registry: Registry, repository: Repository, tag: str, old: Manifes
         registry.delete_tag(repository, tag)
         if registry.get_manifest(repository, tag) is None:
             return Problem("the tag did not exist before and does not now", place)
-        why = "the registry cannot delete a tag"
+        withdrawn = make_withdrawal(new.digest, "what was written was not what was read back")
+        put_exact(registry, repository, tag, withdrawn)
+        return Problem("the tag did not exist before; the registry cannot delete one, so it is withdrawn", place)
     except Undecided as failure:
         why = failure.problems[0].cause
     before = f"it held {old.digest}" if old else "it did not exist"

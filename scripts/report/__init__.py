@@ -4,6 +4,7 @@ from scripts.report.cells import show_cells, show_plan, show_reproductions, show
 from scripts.report.comparison import show_comparison
 from scripts.report.history import show_history
 from scripts.report.libraries import show_audit, show_slimmed
+from scripts.report.proposals import show_proposals
 from scripts.report.runners import show_drawn
 from scripts.report.sizes import show_sizes
 from scripts.report.verification import render_verification, show_verification
@@ -16,6 +17,7 @@ __all__ = [
     "show_drawn",
     "show_history",
     "show_plan",
+    "show_proposals",
     "show_reproductions",
     "show_sizes",
     "show_slimmed",

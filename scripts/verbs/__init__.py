@@ -35,6 +35,7 @@ doctor = _later("examining", "doctor")
 serve = _later("serving", "serve")
 catalogue = _later("showing", "catalogue")
 history = _later("showing", "history")
+update = _later("updating", "update")
 verify = _later("verifying", "verify")
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "sizes",
     "slim",
     "smoke",
+    "update",
     "verdict",
     "verify",
 ]

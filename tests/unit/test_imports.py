@@ -36,7 +36,7 @@ ORDER = [
     ["publish", "verify"],
     ["project"],
     ["pipeline"],
-    ["catalogue", "compare", "doctor", "reproduce", "runners", "sizes", "trim"],
+    ["catalogue", "compare", "doctor", "reproduce", "runners", "sizes", "trim", "update"],
     ["report", "serve"],
     ["verbs"],
     ["__main__"],

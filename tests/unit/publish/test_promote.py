@@ -245,11 +245,28 @@ def test_a_new_tag_that_reads_back_wrong_is_removed_and_its_manifest_kept(layout
     assert fake.manifests[layout.digest][0] == manifest_bytes(layout)
 
 
-def test_a_wrong_new_tag_on_a_registry_without_deletion_is_said_plainly(layout: Layout, tmp_path: Path) -> None:
+def test_a_wrong_new_tag_on_a_registry_without_deletion_is_withdrawn(layout: Layout, tmp_path: Path) -> None:
     fake = FakeRegistry(deletes_tags=False)
     spoil_tag_writes(fake, 1)
-    with pytest.raises(DigestMismatch, match=r"NOT TO BE TRUSTED.*cannot delete a tag.*it did not exist"):
+    with pytest.raises(DigestMismatch, match=r"cannot delete one, so it is withdrawn"):
         publish(fake, layout, tmp_path)
+    assert read_withdrawal(Manifest(fake.tag("v1") or b"", OCI_INDEX))
+    assert publish(fake, layout, tmp_path).digest == layout.digest, "the next run ends well"
+
+
+def test_a_wrong_new_tag_that_cannot_be_mended_is_said_plainly(layout: Layout, tmp_path: Path) -> None:
+    fake = FakeRegistry(deletes_tags=False)
+    spoil_tag_writes(fake, 9)
+    with pytest.raises(DigestMismatch, match=r"(?s)NOT TO BE TRUSTED.*it did not exist"):
+        publish(fake, layout, tmp_path)
+
+
+def test_other_bytes_under_a_candidates_digest_are_sent_again(layout: Layout) -> None:
+    fake = FakeRegistry()
+    push_candidate(fake.client(), REPOSITORY, layout)
+    fake.manifests[layout.digest] = b"{}", OCI_MANIFEST
+    push_candidate(fake.client(), REPOSITORY, layout)
+    assert fake.manifests[layout.digest][0] == manifest_bytes(layout)
 
 
 def test_an_old_tag_that_cannot_be_put_back_is_said_plainly(layout: Layout, tmp_path: Path) -> None:

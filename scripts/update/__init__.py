@@ -1,0 +1,1 @@
+"""update: newer upstream versions that fit together, for the recipes that take upstream's wheels."""
