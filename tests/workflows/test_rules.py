@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -95,20 +92,3 @@ def test_every_action_is_pinned_once_with_its_version() -> None:
             pins.setdefault(match[1], set()).add(match[2])
     assert {name: len(versions) for name, versions in pins.items()} == dict.fromkeys(pins, 1)
     assert len(pins) == 5
-
-
-def scripts() -> Iterator[Any]:
-    for place, job in all_jobs():
-        for number, step in enumerate(job.get("steps", [])):
-            if "run" in step:
-                yield pytest.param(step["run"], id=f"{place} {number}")
-
-
-@pytest.mark.parametrize("script", list(scripts()))
-def test_every_script_is_sound_and_takes_what_it_is_given_from_its_environment(script: str, tmp_path: Path) -> None:
-    assert "${{" not in script, "what is written into a script can be a script"
-    file = tmp_path / "script"
-    file.write_text(script)
-    program = Path(sys.executable).parent / "shellcheck"
-    ran = subprocess.run([program, "--shell=bash", file], capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stdout
