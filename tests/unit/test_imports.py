@@ -20,7 +20,7 @@ ORDER = [
     ["errors"],
     ["model"],
     ["files", "console", "site", "markup"],
-    ["zips", "locks"],
+    ["zips", "locks", "redact"],
     ["oci"],
     ["registry", "workspace", "attest"],
     ["matrix"],
