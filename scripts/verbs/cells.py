@@ -29,7 +29,7 @@ from scripts.lock.slots import has_packages, list_compiled
 from scripts.lock.update import update_component, update_image, update_recipe, update_suite, update_tools
 from scripts.lock.wheels import lock_upstream
 from scripts.matrix import Image, Matrix, load_matrix
-from scripts.pipeline import CellReport, Options, Stage, make_jobs, open_bench, read_verdicts, run_cells
+from scripts.pipeline import Options, Stage, make_jobs, open_bench, read_verdicts, run_cells
 from scripts.pipeline.output import check_output
 from scripts.plan import make_plan
 from scripts.project import Project, find_running, open_engine
@@ -37,6 +37,7 @@ from scripts.publish.stamp import name_repository
 from scripts.registry.reference import check_digest
 from scripts.reproduce import reproduce as rebuild
 from scripts.site import Site, read_pip_settings
+from scripts.verbs.bundling import keep_bundle, prepare_bundle
 from scripts.verbs.selection import open_cells, read_selection
 from scripts.verdict import EXIT_CODES
 from scripts.workspace import Workspace
@@ -212,15 +213,16 @@ def _run(root: Path, options: argparse.Namespace, last: Stage) -> int:
         open_signer(project.site)  # a key that cannot sign, or a name that no registry could have, is noticed before
         for job in jobs:  # the hours of work
             name_repository(project.site.registry, job.planned.image.name)
+    if last > Stage.BUILD:
+        prepare_bundle(project, jobs, options)
     bench = open_bench(project)
     rows = run_cells(bench, jobs)
+    codes = [row.exit_code for row in rows]
+    if last > Stage.BUILD and options.bundle:
+        codes.append(keep_bundle(bench, jobs[0], options.bundle, options.by))
     try:
         trim.trim(project.workspace, bench.builder, {job.step.name: job.step for job in jobs}.values())
     except HallmarkError as error:  # what was decided stands, whatever is left lying about
         note(f"not everything was tidied up: {error}")
-    return _report(rows)
-
-
-def _report(rows: list[CellReport]) -> int:
     report.show_cells(rows)
-    return worst([row.exit_code for row in rows])
+    return worst(codes)

@@ -36,6 +36,7 @@ ORDER = [
     ["publish", "verify"],
     ["project"],
     ["pipeline"],
+    ["bundle"],
     ["catalogue", "compare", "doctor", "reproduce", "sizes", "trim"],
     ["report", "serve"],
     ["verbs"],
