@@ -26,9 +26,10 @@ _PATTERNS = (
     (re.compile(r"(?i)\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"), "<id>"),
     (re.compile(r"(?i)\b(?:[0-9a-f]{2}:){5}[0-9a-f]{2}\b"), "<address>"),
 )
-# No part of a word: `c10::Error` is C++. Bounded, as an address is: a log may have a line of nothing but digits.
+# No part of a word: `c10::Error` and `f()::g` are C++. Bounded, as an address is: a log may have a line of nothing but
+# digits.
 _PART = r"[0-9A-Fa-f:.]{0,45}"
-_MAYBE_IPV6 = re.compile(rf"(?<![^\W_]){_PART}:[0-9A-Fa-f.]{{0,15}}:{_PART}(?![^\W_])(?:%\w+)?")
+_MAYBE_IPV6 = re.compile(rf"(?<![^\W_])(?!(?<=[)>])::){_PART}:[0-9A-Fa-f.]{{0,15}}:{_PART}(?![^\W_])(?:%\w+)?")
 # WSL's kernels have four numbers, as addresses do: 5.15.153.1-microsoft.
 _IPV4 = re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?!\d|\.\d|-microsoft)")
 
@@ -85,7 +86,7 @@ def _replace(text: str, word: str, by: str) -> str:
 
 
 def _replace_ipv6(match: re.Match[str]) -> str:
-    """An address, with what of the sentence around it stands at its ends; a time of day is none, and stays."""
+    """An address, with what of the sentence around it stands at its ends. A time of day is none, and stays."""
     found = match[0]
     bare = found.partition("%")[0]
     for start in (0, 1):

@@ -39,7 +39,7 @@ class Redactor:
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):
-            return {self.text(str(key)): self.value(each) for key, each in value.items()}
+            return self._table(value)
         return [self.value(each) for each in value] if isinstance(value, list | tuple) else value
 
     def log(self, text: str) -> str:
@@ -65,6 +65,15 @@ class Redactor:
         """The report of an audit so. What it asked, and of which image, stay."""
         rows = {name: report[name] for name in ("libraries", "problems")}
         return report | {name: [{k: self.value(v) for k, v in row.items()} for row in rows[name]] for name in rows}
+
+    def _table(self, table: dict[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in table.items():
+            name = self.text(str(key))
+            while name in found:  # two that differ in what is private alone are still two
+                name += "'"
+            found[name] = self.value(value)
+        return found
 
     def _line(self, line: str) -> str:
         plain = _ESCAPE.sub(r"\g<0> ", _COLOUR.sub("", line))

@@ -70,6 +70,7 @@ def test_what_is_private_has_a_word_in_its_place(text: str, left: str) -> None:
         "revision 0123456789ab, with changes",
         "installed and/or GPU-accelerated, HTTP/1.1",
         "void at::native::add<c10::Half>, std::vector, deep_gemm::sm90_fp8",
+        "copy_kernel(at::TensorIteratorBase&)::{lambda()#3}::operator()() const::{lambda()#4}",
     ],
 )
 def test_what_an_issue_needs_stays(text: str) -> None:

@@ -39,6 +39,10 @@ def test_values_are_redacted_wherever_a_text_is_in_them() -> None:
     assert REDACTOR.value(value) == {"<name>": ["on <name>", 1.5, None, True, {"a": ["<path>"]}], "seconds": 2}
 
 
+def test_two_keys_that_were_private_are_still_two() -> None:
+    assert REDACTOR.value({"/home/alice/a": 1, "/home/alice/b": 2, "c": 3}) == {"<path>": 1, "<path>'": 2, "c": 3}
+
+
 def test_a_line_that_is_cut_is_not_cut_within_a_name() -> None:
     line = "x " * (LONGEST_LINE // 2 - 1) + "alice" + " y" * 100
     assert REDACTOR.text(line).endswith("x …") and "al" not in REDACTOR.text(line)
@@ -55,11 +59,12 @@ def test_a_long_log_keeps_its_beginning_and_its_end() -> None:
     assert REDACTOR.log("short\n") == "short\n"
 
 
-@pytest.mark.parametrize("line", ["f" * 10**6, "a@" * 10**5, "." * 10**6, "::" * 10**5, "/a" * 10**5])
-def test_no_line_takes_long(line: str) -> None:
-    started = time.monotonic()
-    REDACTOR.log(line)
-    assert time.monotonic() - started < 5
+@pytest.mark.parametrize("part", ["f", "a@", ".", "::", "f:", "/a", "1.", "\\n", " "])
+def test_no_line_takes_long(part: str) -> None:
+    line = part * (10**6 // len(part))
+    started = time.process_time()
+    REDACTOR.log("\n".join([line, f"{line[: LONGEST_LINE - 1]} {line}"]))
+    assert time.process_time() - started < 10
 
 
 def test_the_words_that_evidence_is_made_of_stay_though_they_are_somebodys_name() -> None:
