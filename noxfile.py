@@ -65,6 +65,7 @@ for _id, _target in TARGETS.items():
         add(f"verify-{_id}", summary, "publish", "--target", _id)
 add("audit", "Tell whether a GPU can run what an image, wheel or file carries: audit -- IMAGE --target 5090", "audit")
 add("verify", "Tell what an image in a registry was tested for: verify -- IMAGE --key FILE", "verify")
+add("bundle", "Check what an owner of a GPU has seen: bundle -- check FILE", "bundle")
 add("plan", "Show the cells of the matrix (--json and --bake for machines)", "plan")
 add("fetch", "Bring every locked input into the cache", "fetch")
 add("build", "Build candidates, without testing them: build -- CELL --output FILE.tar", "build")

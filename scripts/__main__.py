@@ -101,6 +101,11 @@ def make_parser() -> argparse.ArgumentParser:
     build.add_argument(
         "--output", type=Path, metavar="DIR|FILE.tar", help="also write the candidate there, to be carried elsewhere"
     )
+    for verb in (smoke, publish):
+        verb.add_argument(
+            "--bundle", type=Path, metavar="FILE", help="also write all that was seen there, to be sent: docs/owners.md"
+        )
+        verb.add_argument("--by", default="", metavar="NAME", help="who has seen it, as others may read it")
     audit = add("audit", verbs.audit, "tell whether a GPU can run the GPU code of files, wheels or images")
     audit.add_argument(
         "subjects",
@@ -191,6 +196,10 @@ def make_parser() -> argparse.ArgumentParser:
     trust.add_argument("--no-signature", action="store_true", help="believe whoever may write to the registry")
     verify.add_argument("--cell", default="", help="the cell that it must have been tested as")
     verify.add_argument("--json", action="store_true", help="for machines: one object")
+    bundle = add("bundle", verbs.bundle, "check what an owner of a GPU has seen, as `--bundle` wrote it")
+    bundle.add_argument("action", choices=["check"])
+    bundle.add_argument("files", nargs="+", type=Path, metavar="FILE", help="the worst of several decides")
+    bundle.add_argument("--key", type=Path, metavar="FILE", help="the public key (PEM) that must have signed them")
     history = add("history", verbs.history, "show what was decided of cells, and whether their stamps stand")
     history.add_argument("patterns", nargs="*", metavar="CELL", help="shell patterns over cell ids (default: all)")
     history.add_argument("--feed", type=Path, metavar="FILE", help="another checkout's (default: this one's)")

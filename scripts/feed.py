@@ -23,7 +23,8 @@ _REASONS, _LONGEST = 8, 300  # how many of a verdict's reasons are kept, and how
 class Entry:
     """One verdict: on which digest of which cell, why, where it was seen and when (UTC), and by which version of this.
 
-    `passed` of `total` are the checks that the verdict needs. `gpu` and `driver` are empty where none was there.
+    `passed` of `total` are the checks that the verdict needs. `gpu` and `driver` are empty where none was there. `by`
+    is the owner of a GPU who saw it, and is empty where this project did: what others saw moves no stamp.
     """
 
     cell: str
@@ -37,6 +38,7 @@ class Entry:
     passed: int
     total: int
     tool: str
+    by: str = ""
 
     @property
     def subject(self) -> tuple[str, str, str]:
@@ -45,7 +47,7 @@ class Entry:
 
     def repeats(self, earlier: Entry) -> bool:
         """Whether this says of the same thing what was said before, and of the same GPU and driver."""
-        said = ("verdict", "reasons", "gpu", "driver")
+        said = ("verdict", "reasons", "gpu", "driver", "by")
         return self.subject == earlier.subject and all(getattr(self, key) == getattr(earlier, key) for key in said)
 
 
@@ -68,7 +70,8 @@ def append_entry(path: Path, entry: Entry, lock: Path) -> bool:
         last = next((each for each in reversed(entries) if each.subject == entry.subject), None)
         if last and entry.repeats(last):
             return False
-        line = json.dumps({"version": VERSION} | asdict(entry), ensure_ascii=False, allow_nan=False)
+        content = {key: value for key, value in asdict(entry).items() if key != "by" or value}
+        line = json.dumps({"version": VERSION} | content, ensure_ascii=False, allow_nan=False)
         try:
             _append(path, line.encode())
         except OSError as error:
@@ -93,13 +96,16 @@ def read_feed(path: Path) -> tuple[list[Entry], int]:
 def trace_stamps(entries: Sequence[Entry]) -> list[tuple[Entry, str]]:
     """Each verdict with what it did to its cell's stamp: `given`, `kept`, `taken back`, or `none`.
 
-    The stamp is on the digest that was accepted last, until that no longer is; `publish` puts tags where it is.
+    The stamp is on the digest that was accepted last, until that no longer is; `publish` puts tags where it is. What an
+    owner saw does nothing to it.
     """
     stamped: dict[str, str] = {}
     found = []
     for entry in entries:
         before = stamped.get(entry.cell, "")
-        if entry.verdict is Verdict.ACCEPTED:
+        if entry.by:
+            done = "none"
+        elif entry.verdict is Verdict.ACCEPTED:
             stamped[entry.cell] = entry.digest
             done = "kept" if before == entry.digest else "given"
         elif before and before == entry.digest:

@@ -47,12 +47,15 @@ def encode(payload: bytes) -> bytes:
 
 def seal(payload: bytes, signer: Signer | None) -> bytes:
     """An envelope's bytes; without a signer it has no signatures. The same payload and key give the same bytes."""
-    signatures = []
-    if signer:
-        signed = base64.b64encode(signer.sign(encode(payload))).decode()
-        signatures.append({"keyid": signer.public.id, "sig": signed})
-    content = {"payload": base64.b64encode(payload).decode(), "payloadType": PAYLOAD_TYPE, "signatures": signatures}
-    return canonical_json(content)
+    content = {"payload": base64.b64encode(payload).decode(), "payloadType": PAYLOAD_TYPE}
+    return canonical_json(content | {"signatures": list_signatures(payload, signer)})
+
+
+def list_signatures(payload: bytes, signer: Signer | None) -> list[dict[str, str]]:
+    """The signatures over a payload as an envelope has them; without a signer there are none."""
+    if signer is None:
+        return []
+    return [{"keyid": signer.public.id, "sig": base64.b64encode(signer.sign(encode(payload))).decode()}]
 
 
 def open_envelope(data: bytes) -> Envelope:
@@ -60,13 +63,16 @@ def open_envelope(data: bytes) -> Envelope:
     content = parse_object(data)
     if content.get("payloadType") != PAYLOAD_TYPE:
         raise ValueError(f"no envelope of an in-toto statement (payload type {str(content.get('payloadType'))[:60]!r})")
-    signatures = content.get("signatures")
+    return Envelope(_decode(content.get("payload")), read_signatures(content.get("signatures")))
+
+
+def read_signatures(signatures: object) -> tuple[Signature, ...]:
+    """An envelope's signatures, of which nothing is believed yet. Raises ValueError, with a cause for people."""
     if not isinstance(signatures, list) or not all(isinstance(each, dict) for each in signatures):
         raise ValueError("an envelope without a list of signatures")
     if len(signatures) > _MOST_SIGNATURES:
         raise ValueError(f"an envelope with {len(signatures)} signatures, and at most {_MOST_SIGNATURES} are read")
-    read = tuple(Signature(_decode(each.get("sig")), str(each.get("keyid", ""))[:100]) for each in signatures)
-    return Envelope(_decode(content.get("payload")), read)
+    return tuple(Signature(_decode(each.get("sig")), str(each.get("keyid", ""))[:100]) for each in signatures)
 
 
 def _decode(text: object) -> bytes:

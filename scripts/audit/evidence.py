@@ -54,13 +54,22 @@ def write_audit(path: Path, audit_id: str, report: dict[str, Any]) -> None:
     write_json(path, {"audit_id": audit_id} | report)
 
 
-def read_audit(path: Path, audit_id: str) -> Result | None:
-    """The result of an earlier audit that asked the very same; damaged evidence is none."""
+def read_report(path: Path, audit_id: str) -> dict[str, Any] | None:
+    """The report of an earlier audit that asked the very same; damaged evidence is none."""
     try:
         report = json.loads(path.read_bytes())
-        return summarise(report) if report["audit_id"] == audit_id else None
+        if report["audit_id"] != audit_id:
+            return None
+        summarise(report)
+        return dict(report)
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def read_audit(path: Path, audit_id: str) -> Result | None:
+    """The result of an earlier audit that asked the very same; damaged evidence is none."""
+    report = read_report(path, audit_id)
+    return summarise(report) if report else None
 
 
 def summarise(report: dict[str, Any]) -> Result:

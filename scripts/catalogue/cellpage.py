@@ -8,6 +8,7 @@ from scripts.catalogue.figures import Line, format_difference, list_kernels, lis
 from scripts.catalogue.gather import judge_build
 from scripts.catalogue.manual import name_reference
 from scripts.catalogue.parts import (
+    name_verdict,
     render_command,
     render_facts,
     render_feed,
@@ -32,6 +33,7 @@ def render_cell(page: CellPage, registry: str) -> str:
         _section("Get it", *_pull(page, registry)),
         _section("What it is", _facts(page)),
         *_tested(page),
+        *_owners(page),
         _section("What was not run", _not_run(page)),
         *_sizes(page),
         _section("Run it", *_serve(page)),
@@ -123,6 +125,27 @@ def _tested(page: CellPage) -> Iterator[Markup]:
     kernels = [(each, found) for each in build.evidence if (found := list_kernels(each))]
     if kernels:
         yield _section("Kernels that ran", *(_kernels(each, found) for each, found in kernels))
+
+
+def _owners(page: CellPage) -> Iterator[Markup]:
+    if not page.owners:
+        return
+    text = "Runs that owners of this GPU have sent. They were checked to be whole and, where nothing else is said, of "
+    text += "this build. Nobody of us was there, and they give no tag."
+    header = ["when", "by", "it", "checks", "driver", "digest", "file"]
+    rows = [
+        [
+            run.entry.finished,
+            run.entry.by,
+            join([name_verdict(run.entry), *([element("small", f"({run.earlier})")] if run.earlier else [])], " "),
+            f"{run.entry.passed} of {run.entry.total}",
+            run.entry.driver,
+            element("code", run.entry.digest[:19]),
+            run.file,
+        ]
+        for run in reversed(page.owners)
+    ]
+    yield _section("What owners have seen", element("p", text), table(header, rows, "What owners have seen"))
 
 
 def _row(line: Line) -> list[str]:

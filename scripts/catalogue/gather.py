@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from scripts.audit.evidence import AUDIT
+from scripts.bundle.owners import OwnersRun, merge_entries, read_owners
 from scripts.catalogue.manual import read_commands
 from scripts.catalogue.read import Found, read_folders, read_runs
 from scripts.catalogue.types import STATES, Build, Catalogue, CellPage, Standing, State
@@ -29,7 +30,9 @@ def gather(project: Project, folders: Sequence[Path], feeds: Sequence[Path], reg
     found = Found()
     read_folders(folders, cells, found)
     read_runs(project.workspace, cells, found)
-    feed = _read_feeds(project, feeds, found)
+    owners, unread = read_owners(project, folders)
+    found.unread += unread
+    feed = merge_entries(_read_feeds(project, feeds, found), owners)
     pages = [
         _gather_cell(
             job,
@@ -38,6 +41,7 @@ def gather(project: Project, folders: Sequence[Path], feeds: Sequence[Path], reg
             tuple(entry for entry in feed if entry.cell == job.cell.id),
             tuple(each.cell.id for each in jobs if each.step.name == job.step.name and each is not job),
             registry,
+            tuple(run for run in owners if run.entry.cell == job.cell.id),
         )
         for job in jobs
     ]
@@ -65,9 +69,11 @@ def _gather_cell(
     history: tuple[Entry, ...],
     siblings: tuple[str, ...],
     registry: str,
+    owners: tuple[OwnersRun, ...],
 ) -> CellPage:
-    known = _add_history(builds, history)
-    own = [entry.digest for entry in history if entry.build == job.step.build_id]
+    ours = tuple(entry for entry in history if not entry.by)
+    known = _add_history(builds, ours)
+    own = [entry.digest for entry in ours if entry.build == job.step.build_id]
     current = judged.digest or (own[-1] if own else "")
     shown = known.get(current) or max(known.values(), key=lambda each: each.finished, default=None)
     standing = _place(job, shown, current) if shown else Standing.CURRENT
@@ -81,12 +87,13 @@ def _gather_cell(
         state = STATES[verdict]
     else:
         state, reasons = (State.UNDECIDED if current else State.NOT_BUILT), judged.reasons
+    state, seen = _hear_owners(state, owners)
     others = sorted((each for each in known.values() if each is not shown), key=lambda each: each.finished)
     return CellPage(
         job,
         state,
         standing,
-        tuple(reasons),
+        (*seen, *reasons),
         shown,
         tuple(reversed(others)),
         history,
@@ -94,7 +101,24 @@ def _gather_cell(
         siblings,
         list_not_run(job, shown),
         read_commands(job, registry),
+        owners,
     )
+
+
+def _hear_owners(state: State, owners: Sequence[OwnersRun]) -> tuple[State, tuple[str, ...]]:
+    """The state with what owners have seen of today's build, where we have nothing to say ourselves; and who saw what.
+
+    One of them that did not see it pass is enough for nothing to be said for it.
+    """
+    today = [run.entry for run in owners if not run.earlier]
+    against = [entry for entry in today if entry.verdict is not Verdict.ACCEPTED]
+    said = tuple(f"{entry.by} has seen it {entry.verdict}, which moves no tag of ours" for entry in against)
+    if not today or state not in (State.NOT_BUILT, State.UNDECIDED):
+        return state, said
+    if against:
+        return State.UNDECIDED, said
+    names = ", ".join(dict.fromkeys(entry.by for entry in today))
+    return State.OWNERS, (f"seen to pass by {names}, and not by us: that gives no tag",)
 
 
 def _add_history(builds: Mapping[str, Build], history: Sequence[Entry]) -> dict[str, Build]:

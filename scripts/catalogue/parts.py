@@ -8,9 +8,15 @@ from scripts import __version__
 from scripts.catalogue.types import STATES, CellPage, State
 from scripts.feed import Entry
 from scripts.markup import Markup, element, join, table
+from scripts.model import Verdict
 
+_SEEN = {
+    Verdict.ACCEPTED: "passed, as an owner says",
+    Verdict.REJECTED: "failed, as an owner says",
+    Verdict.INCONCLUSIVE: "undecided, as an owner says",
+}
 GENERATOR = "Hallmark catalogue"
-_SIGNS = {State.STAMPED: "✔", State.REJECTED: "✘", State.UNDECIDED: "?", State.NOT_BUILT: "○"}
+_SIGNS = {State.STAMPED: "✔", State.OWNERS: "◇", State.REJECTED: "✘", State.UNDECIDED: "?", State.NOT_BUILT: "○"}
 
 
 def render_frame(title: str, *content: str, root: str = "") -> str:
@@ -43,16 +49,18 @@ def render_state(page: CellPage, *, short: bool = False) -> Markup:
     """A cell's state: a sign for the eye, the word, and whether it is of today's build."""
     sign = element("span", _SIGNS[page.state], class_="sign", aria_hidden="true")
     parts = [sign, element("span", page.state)]
-    if page.standing:
-        parts.append(element("small", page.standing))
-    name = f"state {page.state.replace(' ', '-')}{' earlier' if page.standing else ''}{' short' if short else ''}"
+    standing = "" if page.state is State.OWNERS else page.standing  # theirs is of today's build, whatever ours is of
+    if standing:
+        parts.append(element("small", standing))
+    name = f"state {page.state.replace(' ', '-')}{' earlier' if standing else ''}{' short' if short else ''}"
     return element("span", join(parts, " "), class_=name)
 
 
 def render_legend() -> Markup:
-    """What the four states mean."""
+    """What the states mean."""
     meanings = {
         State.STAMPED: "this digest passed every check on this GPU",
+        State.OWNERS: "owners of this GPU have seen it pass, and we have not",
         State.REJECTED: "it was shown to be wrong",
         State.UNDECIDED: "not all of it was seen",
         State.NOT_BUILT: "there is no evidence of any build",
@@ -79,6 +87,11 @@ def render_reasons(reasons: Iterable[str]) -> Markup:
     return element("ul", *(element("li", reason) for reason in reasons), class_="reasons")
 
 
+def name_verdict(entry: Entry) -> str:
+    """A verdict in words: ours by what it does to a stamp, an owner's by what was seen."""
+    return _SEEN[entry.verdict] if entry.by else STATES[entry.verdict]
+
+
 def render_feed(entries: Sequence[Entry], label: str, cells: Iterable[str] = (), *, named: bool = True) -> Markup:
     """Lines of the feed, the newest first, with links to those cells that have a page; `named`: say which cell."""
     known = set(cells)
@@ -87,8 +100,9 @@ def render_feed(entries: Sequence[Entry], label: str, cells: Iterable[str] = (),
         name = element("a", entry.cell, href=f"cells/{entry.cell}.html") if entry.cell in known else entry.cell
         why = render_reasons(entry.reasons) if entry.reasons else "–"
         where = ", driver ".join(text for text in (entry.gpu, entry.driver) if text) or "no GPU"
+        where += f", by {entry.by}" if entry.by else ""
         digest = element("code", entry.digest[:19] or "–")
         checks = f"{entry.passed} of {entry.total}"
-        rows.append([entry.finished, *([name] if named else []), STATES[entry.verdict], checks, where, digest, why])
+        rows.append([entry.finished, *([name] if named else []), name_verdict(entry), checks, where, digest, why])
     header = ["when", *(["cell"] if named else []), "verdict", "checks", "where", "digest", "why"]
     return table(header, rows, label)

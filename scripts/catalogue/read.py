@@ -7,18 +7,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from scripts.audit.evidence import summarise
 from scripts.catalogue.types import Audit, Build
 from scripts.errors import ConfigError
-from scripts.model import Outcome, Result, Verdict
-from scripts.oci.descriptor import is_digest
+from scripts.model import Verdict
 from scripts.pipeline.candidate import read_candidate
-from scripts.smoke.smoke import SMOKE, Evidence
+from scripts.smoke.parse import expect_digest, expect_text, parse_evidence
+from scripts.smoke.smoke import SMOKE
 from scripts.workspace import Workspace
 
-_FIRST = "default"  # the scenario of evidence from before there were scenarios
 _AUDIT = "audit.json"
 
 
@@ -74,30 +72,12 @@ def read_runs(workspace: Workspace, cells: Iterable[str], found: Found) -> None:
                     )
 
 
-def parse_evidence(data: Any) -> Evidence:
-    """The evidence of one scenario. Raises ValueError, KeyError or TypeError for what is none."""
-    results = tuple(
-        Result(_text(each["check"]), Outcome(each["outcome"]), _text(each["detail"]), _table(each["measured"]))
-        for each in data["results"]
-    )
-    host = {_text(key): _text(value) for key, value in _table(data["host"]).items()}
-    return Evidence(
-        _text(data.get("scenario", _FIRST)),
-        _text(data["smoke_id"]),
-        _digest(data["digest"]),
-        results,
-        float(data["seconds"]),
-        _text(data["finished"]),
-        host,
-    )
-
-
 def _take(found: Found, cell: str, path: Path) -> None:
     try:
         data = json.loads(path.read_bytes())
         if path.name == _AUDIT:
-            audit = Audit(summarise(data), _text(data["driver"] or ""))
-            found.add(cell, Build(_digest(data["digest"]), audit=audit))
+            audit = Audit(summarise(data), expect_text(data["driver"] or ""))
+            found.add(cell, Build(expect_digest(data["digest"]), audit=audit))
         else:
             evidence = parse_evidence(data)
             found.add(cell, Build(evidence.digest, (evidence,)))
@@ -108,7 +88,7 @@ def _take(found: Found, cell: str, path: Path) -> None:
 def _read_audit(path: Path, digest: str) -> Audit | None:
     try:
         data = json.loads(path.read_bytes())
-        return Audit(summarise(data), _text(data["driver"] or "")) if data["digest"] == digest else None
+        return Audit(summarise(data), expect_text(data["driver"] or "")) if data["digest"] == digest else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -117,26 +97,7 @@ def _read_verdict(path: Path, digest: str) -> tuple[Verdict | None, tuple[str, .
     try:
         data = json.loads(path.read_bytes())
         if data["digest"] == digest:
-            return Verdict(data["verdict"]), tuple(map(_text, data["reasons"]))
+            return Verdict(data["verdict"]), tuple(map(expect_text, data["reasons"]))
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return None, ()
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"expected text, not {value!r}")
-    return value
-
-
-def _digest(value: Any) -> str:
-    """A digest: it becomes part of a command that people copy, so nothing else will do."""
-    if not is_digest(_text(value)):
-        raise ValueError(f"expected a digest, not {value!r}")
-    return str(value)
-
-
-def _table(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise TypeError(f"expected a table, not {value!r}")
-    return value

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from scripts.bundle.owners import OwnersRun
 from scripts.feed import Entry
 from scripts.matrix import Matrix
 from scripts.model import Cell, Result, Verdict
@@ -19,6 +20,7 @@ class State(StrEnum):
     """What a visitor is told of a cell first."""
 
     STAMPED = "stamped"
+    OWNERS = "seen by owners"
     REJECTED = "rejected"
     UNDECIDED = "undecided"
     NOT_BUILT = "not built"
@@ -77,7 +79,10 @@ class Build:
 
 @dataclass(frozen=True)
 class CellPage:
-    """All that is known of a cell. `shown` is the build that its state is about, `others` are those before it."""
+    """All that is known of a cell. `shown` is the build that its state is about, `others` are those before it.
+
+    `owners` are what owners of its GPU have seen, which is nobody's stamp.
+    """
 
     job: Job
     state: State
@@ -90,6 +95,7 @@ class CellPage:
     siblings: tuple[str, ...]
     not_run: Mapping[str, str]
     serve: tuple[str, ...] = ()
+    owners: tuple[OwnersRun, ...] = ()
 
     @property
     def cell(self) -> Cell:

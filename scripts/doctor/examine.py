@@ -15,9 +15,10 @@ from scripts.doctor.gpus import judge_gpus
 from scripts.doctor.images import Choice, judge_images, list_choices, list_needs, tag_of
 from scripts.doctor.machine import judge_clock, judge_disk, judge_memory, judge_registry, judge_setting
 from scripts.doctor.probes import Probes, Tag
-from scripts.doctor.seen import EngineSeen, Finding, Mark, Private, RegistrySeen, Unseen
+from scripts.doctor.seen import EngineSeen, Finding, Mark, RegistrySeen, Unseen
 from scripts.errors import ExitCode, HallmarkError
 from scripts.matrix import load_matrix
+from scripts.redact import Private, add_private
 from scripts.site import Site
 from scripts.smoke.gpu import Gpu
 from scripts.workspace import Workspace
@@ -134,11 +135,7 @@ def _add_private(private: Private, engine: EngineSeen | Unseen, site: Site, fold
     """What is private with what was seen of the engine, and what the site is set up with."""
     name = "" if isinstance(engine, Unseen) else str(engine.info.get("Name") or "")
     address = "" if isinstance(engine, Unseen) or not engine.engine else engine.engine.host
-    return Private(
-        private.words | ({name} - {"", "localhost"}),
-        private.folders | {str(folder) for folder in (*folders, *site.wheels) if folder},
-        private.names | {address, site.registry, site.registry.partition("/")[0], *site.mirrors} - {""},
-    )
+    return add_private(private, name, address, site, folders)
 
 
 def _readable_site() -> Site:

@@ -49,7 +49,7 @@ def _choose(matrix: Matrix, gpu: Gpu) -> Choice:
         if cell.target == same[0] and matrix.images[cell.image].guard
     ]
     ready = sorted((each for each in planned if each.recipe), key=_rank, reverse=True)
-    fitting = tuple(each for each in ready if is_driver_enough(each.cell, gpu))
+    fitting = tuple(each for each in ready if is_driver_enough(each.cell, gpu.driver))
     return Choice(gpu, same[0], fitting, tuple(each for each in ready if each not in fitting))
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import platform
 import re
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -18,11 +16,12 @@ from pathlib import Path
 
 from scripts.doctor.ask import explain
 from scripts.doctor.find_engine import find_engine
-from scripts.doctor.seen import Cgroup, Clock, Disk, EngineSeen, Memory, Private, RegistrySeen
+from scripts.doctor.seen import Cgroup, Clock, Disk, EngineSeen, Memory, RegistrySeen
 from scripts.engine import Engine
 from scripts.engine.images import digest_of_tag
 from scripts.errors import HallmarkError
 from scripts.publish.stamp import NAMESPACE, name_repository
+from scripts.redact import Private, find_private
 from scripts.registry.auth import find_credentials
 from scripts.registry.client import Registry
 from scripts.registry.reference import Repository
@@ -131,20 +130,6 @@ def describe_system() -> str:
     cores = len(os.sched_getaffinity(0))
     python = platform.python_version()
     return f"Python {python}, {platform.system()} {platform.release()}, {platform.machine()}, {cores} processors"
-
-
-def find_private() -> Private:
-    """What is known here by a name that is nobody else's business."""
-    words = {platform.node(), platform.node().partition(".")[0], Path.home().name}
-    with suppress(OSError, KeyError):  # a number that no account has
-        words.add(getpass.getuser())
-    folders = {Path.cwd(), Path.home(), Path(sys.prefix)}
-    names = {os.environ.get("DOCKER_HOST", "")} - {""}
-    return Private(frozenset(words - _EVERYWHERE), frozenset(map(str, folders)), frozenset(names))
-
-
-# Names that say nothing of whose machine it is; "needs root" is to stay as it is.
-_EVERYWHERE = {"", "root", "localhost"}
 
 
 @dataclass(frozen=True)

@@ -102,12 +102,3 @@ class RegistrySeen:
     credentials: bool
     ahead: float | None = None
     refusal: Unseen | None = None
-
-
-@dataclass(frozen=True)
-class Private:
-    """What a report must not say: words (host and user names), folders, and whole names such as the registry's."""
-
-    words: frozenset[str] = frozenset()
-    folders: frozenset[str] = frozenset()
-    names: frozenset[str] = frozenset()

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from scripts import __version__
 from scripts.doctor.examine import Examination
-from scripts.doctor.redact import redact
 from scripts.doctor.seen import Finding, Mark
+from scripts.redact import redact
 
 MOST_LINES = 10  # when nothing is missing
 _WIDTH = 10  # of a topic

@@ -42,19 +42,24 @@ def judge_cell(workspace: Workspace, job: Job) -> CellVerdict:
     """The verdict on a cell's current build, from what runs have written; without evidence, inconclusive."""
     candidate = read_candidate(workspace, job.step.build_id)
     digest = candidate.digest if candidate else ""
-    results: list[Result] = []
-    record = AUDIT_FILE
     has_gpu = job.cell.target.has_gpu
     if has_gpu and (wheels := recall_wheels(workspace, job)) and not wheels.passed:
         verdict, reasons = decide([wheels], required_checks(job.cell, job.scenarios))
         return _verdict(job, digest, verdict, reasons, WHEELS_FILE)
     if not digest:
         return _verdict(job, "", Verdict.INCONCLUSIVE, ["not built yet"])
-    if has_gpu:
-        if (audit := recall_audit(workspace, job, digest)) is None:
+    audit = recall_audit(workspace, job, digest) if has_gpu else None
+    return judge_evidence(job, digest, audit, recall_scenarios(workspace, job, digest))
+
+
+def judge_evidence(job: Job, digest: str, audit: Result | None, known: Mapping[str, Evidence]) -> CellVerdict:
+    """The verdict on a digest as a job's cell, from its audit and the evidence of its scenarios, wherever they lie."""
+    results: list[Result] = []
+    record = AUDIT_FILE
+    if job.cell.target.has_gpu:
+        if audit is None:
             return _verdict(job, digest, Verdict.INCONCLUSIVE, ["not audited yet"])
         results.append(audit)
-    known = recall_scenarios(workspace, job, digest)
     asked = {name: evidence.smoke_id for name, evidence in known.items()}
     required, _ = job.part(tuple(known.values()))
     results += [result for each in required for result in each.named]

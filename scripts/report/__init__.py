@@ -1,5 +1,6 @@
 """What people read at the end: tables, and the problems under them."""
 
+from scripts.report.bundles import show_bundle
 from scripts.report.cells import show_cells, show_plan, show_reproductions, show_verdicts
 from scripts.report.comparison import show_comparison
 from scripts.report.history import show_history
@@ -12,6 +13,7 @@ from scripts.report.verification import render_verification, show_verification
 __all__ = [
     "render_verification",
     "show_audit",
+    "show_bundle",
     "show_cells",
     "show_comparison",
     "show_drawn",

@@ -23,5 +23,6 @@ def show_history(traced: Sequence[tuple[Entry, str]]) -> None:
 def _row(entry: Entry, done: str) -> list[str]:
     digest = entry.digest.removeprefix("sha256:")[:_DIGITS] or "–"
     seen = f"{entry.gpu}, driver {entry.driver}" if entry.gpu else "–"
+    seen += f", by {entry.by}" if entry.by else ""
     checks = f"{entry.passed} of {entry.total}"
     return [entry.finished, entry.cell, str(entry.verdict), digest, done, checks, seen]

@@ -10,14 +10,14 @@ from scripts.model import Outcome, Verdict
 from scripts.verify.tested import Tested, list_some
 from scripts.verify.verify import Verification
 
-_MARKS = {Outcome.PASSED: "✓", Outcome.FAILED: "✗", Outcome.SKIPPED: "–", Outcome.ERROR: "?"}
+MARKS = {Outcome.PASSED: "✓", Outcome.FAILED: "✗", Outcome.SKIPPED: "–", Outcome.ERROR: "?"}
 
 
 def show_verification(found: Verification) -> None:
     """Its steps, the verdict, and what the test result says."""
     out.print(str(found.image), markup=False)
     for result in found.results:
-        out.print(f"{_MARKS[result.outcome]} {result.check:<10} {result.detail}", markup=False)
+        out.print(f"{MARKS[result.outcome]} {result.check:<10} {result.detail}", markup=False)
     out.print(f"\n{found.verdict}", markup=False)
     if found.tested:
         signed = f"by the key {found.key_id}" if found.key_id else "not looked at"

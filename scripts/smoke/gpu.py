@@ -33,6 +33,7 @@ SLOWDOWNS = {
 class Gpu:
     """One GPU as the driver names it: its index and UUID on this machine, compute capability, and driver version.
 
+    `memory` is all that it has, in bytes; 0 where the driver does not say.
     `trouble` says why nothing that it did would count: somebody else computes on it, its memory has errors, or it is
     slowed down by heat or for want of power.
     """
@@ -43,6 +44,7 @@ class Gpu:
     compute: str
     driver: str
     trouble: str = ""
+    memory: int = 0
 
 
 def find_gpus() -> list[Gpu]:
@@ -86,7 +88,14 @@ def _describe(index: int, driver: str) -> Gpu:
     handle = pynvml.nvmlDeviceGetHandleByIndex(index)
     major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
     uuid, name = pynvml.nvmlDeviceGetUUID(handle), pynvml.nvmlDeviceGetName(handle)
-    return Gpu(str(index), str(uuid), str(name), f"{major}.{minor}", str(driver), _find_trouble(handle))
+    trouble, memory = _find_trouble(handle), _read_memory(handle)
+    return Gpu(str(index), str(uuid), str(name), f"{major}.{minor}", str(driver), trouble, memory)
+
+
+def _read_memory(handle: object) -> int:
+    with suppress(pynvml.NVMLError_NotSupported):  # a GPU that shares the processor's memory has none of its own
+        return int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
+    return 0
 
 
 def _find_trouble(handle: object) -> str:
@@ -126,7 +135,7 @@ def choose_targets(cell: Cell, shown: Sequence[Gpu]) -> tuple[Gpu, ...]:
     if not fitting:
         there = ", ".join(sorted({f"{gpu.name} ({gpu.compute})" for gpu in shown}))
         raise Undecided(f"this machine has {there}, not {cell.target.name} ({cell.target.compute})", cell.id)
-    if not is_driver_enough(cell, fitting[0]):
+    if not is_driver_enough(cell, fitting[0].driver):
         cause = f"the driver is {fitting[0].driver}, and {driver_floor(cell)} or newer is needed"
         raise Undecided(cause, cell.id, "install a newer driver")
     return fitting
@@ -179,9 +188,9 @@ def driver_floor(cell: Cell) -> str:
     return max(cell.target.driver, cell.cuda.driver if cell.cuda else "", key=_version)
 
 
-def is_driver_enough(cell: Cell, gpu: Gpu) -> bool:
-    """Whether a GPU's driver is as new as a cell needs it."""
-    return _version(gpu.driver) >= _version(driver_floor(cell))
+def is_driver_enough(cell: Cell, driver: str) -> bool:
+    """Whether a driver is as new as a cell needs it."""
+    return _version(driver) >= _version(driver_floor(cell))
 
 
 def request_device(engine: Engine, gpu: Gpu) -> DeviceRequest:

@@ -27,6 +27,8 @@ from scripts.smoke.watch import run_watched
 
 VERSION = 2
 SMOKE = "smoke"
+MIB = 1 << 20
+MEMORY_KEY = "memory_mib"  # of a GPU, in the description of its host
 HERE = Path(__file__).parent
 SANDBOX = Path(sandbox.__file__)
 
@@ -221,9 +223,12 @@ def _cpu_model() -> str:
 
 
 def describe_host(engine: Engine, gpu: Gpu | None) -> dict[str, str]:
-    """The machine that something ran on: processors, kernel, Docker Engine, and the GPU with its driver."""
-    return {
-        "cpu": f"{os.cpu_count()} × {_cpu_model()}",
-        "kernel": platform.release(),
-        "engine": engine.version,
-    } | ({"gpu": gpu.name, "driver": gpu.driver} if gpu else {})
+    """The machine that something ran on: processors, kernel, Docker Engine, and the GPU with its driver.
+
+    Of the GPU also its index, compute capability and memory: what a card of its name must have.
+    """
+    host = {"cpu": f"{os.cpu_count()} × {_cpu_model()}", "kernel": platform.release(), "engine": engine.version}
+    if gpu is None:
+        return host
+    memory = {MEMORY_KEY: str(gpu.memory // MIB)} if gpu.memory else {}
+    return host | {"gpu": gpu.name, "driver": gpu.driver, "index": gpu.index, "compute": gpu.compute} | memory

@@ -17,6 +17,7 @@ def _later(module: str, name: str) -> Verb:
 
 
 build = _later("cells", "build")
+bundle = _later("bundling", "bundle")
 clean = _later("cells", "clean")
 engine = _later("cells", "engine")
 fetch = _later("cells", "fetch")
@@ -42,6 +43,7 @@ __all__ = [
     "Verb",
     "audit",
     "build",
+    "bundle",
     "catalogue",
     "clean",
     "compare",

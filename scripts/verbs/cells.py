@@ -29,7 +29,7 @@ from scripts.lock.slots import has_packages, list_compiled
 from scripts.lock.update import update_component, update_image, update_recipe, update_suite, update_tools
 from scripts.lock.wheels import lock_upstream
 from scripts.matrix import Image, Matrix, load_matrix
-from scripts.pipeline import CellReport, Options, Stage, make_jobs, open_bench, read_verdicts, run_cells
+from scripts.pipeline import Job, Options, Stage, make_jobs, open_bench, read_verdicts, run_cells
 from scripts.pipeline.output import check_output
 from scripts.plan import make_plan
 from scripts.project import Project, find_running, open_engine
@@ -37,6 +37,7 @@ from scripts.publish.stamp import name_repository
 from scripts.registry.reference import check_digest
 from scripts.reproduce import reproduce as rebuild
 from scripts.site import Site, read_pip_settings
+from scripts.verbs.bundling import keep_bundle, prepare_bundle
 from scripts.verbs.runners import promote
 from scripts.verbs.selection import open_cells, read_selection
 from scripts.verdict import EXIT_CODES
@@ -189,20 +190,42 @@ def clean(root: Path, options: argparse.Namespace) -> int:
 
 def _run(root: Path, options: argparse.Namespace, last: Stage) -> int:
     project, cells = open_cells(root, options)
+    asked = _read_options(options)
+    jobs = make_jobs(project.matrix, cells, project.build_options(slim=not options.no_slim), last, asked)
+    _check_asked(project, jobs, asked)
+    if last > Stage.BUILD:
+        prepare_bundle(project, jobs, options)
+    bench = open_bench(project)
+    rows = run_cells(bench, jobs)
+    codes = [row.exit_code for row in rows]
+    if last > Stage.BUILD and options.bundle:
+        codes.append(keep_bundle(bench, jobs[0], options.bundle, options.by))
+    try:
+        trim.trim(project.workspace, bench.builder, {job.step.name: job.step for job in jobs}.values())
+    except HallmarkError as error:  # what was decided stands, whatever is left lying about
+        note(f"not everything was tidied up: {error}")
+    report.show_cells(rows)
+    return worst(codes)
+
+
+def _read_options(options: argparse.Namespace) -> Options:
     if options.jobs < 1:
         raise ConfigError("at least one cell at a time", "--jobs")
     if options.digest:
         check_digest(options.digest)
     elif options.source:
         raise ConfigError("says where a candidate lies, and not which it is", "--from", "give its --digest, too")
-    asked = Options(
+    return Options(
         jobs=options.jobs,
         keep_going=options.keep_going,
         digest=options.digest,
         source=options.source,
         output=getattr(options, "output", None),
     )
-    jobs = make_jobs(project.matrix, cells, project.build_options(slim=not options.no_slim), last, asked)
+
+
+def _check_asked(project: Project, jobs: Sequence[Job], asked: Options) -> None:
+    """Refuse before hours of work what could not be done after them. Raises ConfigError."""
     if asked.digest and len(jobs) != 1:
         names = ", ".join(job.cell.id for job in jobs)
         raise ConfigError(f"a candidate is tested as one cell, and these were selected: {names}", "", "name one")
@@ -212,18 +235,6 @@ def _run(root: Path, options: argparse.Namespace, last: Stage) -> int:
             names = ", ".join(sorted({job.step.name for job in jobs}))
             raise ConfigError(f"one candidate is written, and these were selected: {names}", "--output", "name one")
     if project.site.registry:
-        open_signer(project.site)  # a key that cannot sign, or a name that no registry could have, is noticed before
-        for job in jobs:  # the hours of work
+        open_signer(project.site)
+        for job in jobs:
             name_repository(project.site.registry, job.planned.image.name)
-    bench = open_bench(project)
-    rows = run_cells(bench, jobs)
-    try:
-        trim.trim(project.workspace, bench.builder, {job.step.name: job.step for job in jobs}.values())
-    except HallmarkError as error:  # what was decided stands, whatever is left lying about
-        note(f"not everything was tidied up: {error}")
-    return _report(rows)
-
-
-def _report(rows: list[CellReport]) -> int:
-    report.show_cells(rows)
-    return worst([row.exit_code for row in rows])

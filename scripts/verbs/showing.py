@@ -10,6 +10,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from scripts import report
+from scripts.bundle.case import OWNERS
+from scripts.bundle.owners import merge_entries, read_owners
 from scripts.catalogue.gather import gather
 from scripts.catalogue.write import check_output, write_catalogue
 from scripts.console import note
@@ -40,6 +42,12 @@ def catalogue(root: Path, options: argparse.Namespace) -> int:
 def history(root: Path, options: argparse.Namespace) -> int:
     """Show the verdicts of a feed, and what each did to its cell's stamp. Runs nothing, and asks nobody."""
     entries, torn = read_feed(options.feed or Workspace(root).feed)
+    owners = root / "docs" / "evidence"
+    if options.feed is None and (owners / OWNERS).is_dir():
+        runs, unread = read_owners(Project.open(root), [owners])
+        entries = merge_entries(entries, runs)
+        for line in unread:
+            note(f"not shown: {line}")
     patterns = options.patterns or ["*"]
     traced = [each for each in trace_stamps(entries) if any(fnmatchcase(each[0].cell, pattern) for pattern in patterns)]
     if torn:

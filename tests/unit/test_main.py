@@ -22,7 +22,7 @@ from scripts.verbs.selection import read_selection
 from tests.unit.builders import REPOSITORY_ROOT, edit, write_locked_project, write_project
 
 VERBS = ["plan", "lock", "fetch", "build", "smoke", "publish", "audit", "slim", "sizes", "verdict"]
-VERBS += ["reproduce", "engine", "clean", "compare", "doctor", "serve", "verify", "history"]
+VERBS += ["reproduce", "engine", "clean", "compare", "doctor", "serve", "verify", "bundle", "history"]
 
 
 @pytest.fixture(autouse=True)

@@ -29,13 +29,14 @@ from scripts.compare.asked import PARTS
 from scripts.compare.engines import ENGINES
 from scripts.compare.run import Asked
 from scripts.doctor.examine import Examination
-from scripts.doctor.seen import Finding, Mark, Private
+from scripts.doctor.seen import Finding, Mark
 from scripts.errors import ExitCode, Undecided
 from scripts.feed import Entry, append_entry
 from scripts.matrix import explain_absence, load_matrix
 from scripts.model import Outcome, Result, Verdict
 from scripts.pipeline import CellReport, Job, Stage
 from scripts.plan import make_plan
+from scripts.redact import Private
 from scripts.serve.container import Wanted
 from scripts.serve.model import Model
 from scripts.verbs import cells, code, comparing, examining, runners, serving

@@ -14,7 +14,7 @@ from scripts.catalogue.figures import (
     list_lines,
     list_load,
 )
-from scripts.catalogue.read import parse_evidence
+from scripts.smoke.parse import parse_evidence
 from tests.unit.catalogue.made import CPU, Checkout, fail, measure
 
 LOGPROBS = {

@@ -194,3 +194,64 @@ def test_what_is_not_there_is_said(checkout: Checkout, tmp_path: Path) -> None:
         gather(checkout.project, [tmp_path / "nowhere"], [])
     with pytest.raises(ConfigError, match="no such feed"):
         gather(checkout.project, [], [tmp_path / "nowhere.jsonl"])
+
+
+# --- what owners have seen
+
+
+def lines(checkout: Checkout) -> list[tuple[str, str]]:
+    return [(entry.by, entry.verdict) for entry in checkout.catalogue().feed]
+
+
+def test_what_owners_alone_have_seen_pass_is_a_state_of_its_own(checkout: Checkout) -> None:
+    checkout.hear("alice")
+    checkout.hear("bob")
+    assert told(checkout, GPU) == (State.OWNERS, Standing.CURRENT)
+    page = checkout.page(GPU)
+    assert page.reasons[0] == "seen to pass by alice, bob, and not by us: that gives no tag"
+    assert [run.entry.by for run in page.owners] == ["alice", "bob"] and page.shown is None
+    assert told(checkout, PRO)[0] is State.NOT_BUILT, "another GPU is another question"
+    assert lines(checkout) == [("alice", "accepted"), ("bob", "accepted")]
+
+
+def test_an_owner_who_saw_it_fail_is_heard(checkout: Checkout) -> None:
+    checkout.hear("alice")
+    checkout.hear("bob", passed=False)
+    page = checkout.page(GPU)
+    assert (page.state, page.reasons[0]) == (State.UNDECIDED, "bob has seen it rejected, which moves no tag of ours")
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_owners_move_no_state_of_ours(passed: bool, checkout: Checkout) -> None:
+    digest = checkout.hear("alice", passed=passed)
+    checkout.build(GPU, digest, checkout.evidence(GPU, digest))
+    page = checkout.page(GPU)
+    assert (page.state, page.standing) == (State.STAMPED, Standing.CURRENT)
+    assert page.reasons == (() if passed else ("alice has seen it rejected, which moves no tag of ours",))
+    checkout.build(GPU, digest, fail(checkout.evidence(GPU, digest), "serve"))
+    assert told(checkout, GPU)[0] is State.REJECTED
+
+
+def test_a_run_of_another_digest_than_the_build_came_to_here_is_not_shown(checkout: Checkout) -> None:
+    checkout.build(GPU, evidence=checkout.evidence(GPU))
+    checkout.hear("alice")
+    assert checkout.page(GPU).owners == () and f"came to {DIGEST} here" in checkout.catalogue().unread[0]
+
+
+def test_what_owners_saw_of_an_earlier_suite_says_nothing_of_todays(checkout: Checkout) -> None:
+    checkout.hear("alice", todays=False)
+    page = checkout.page(GPU)
+    assert (page.state, page.owners[0].earlier) == (State.NOT_BUILT, "by an earlier suite")
+
+
+def test_what_owners_say_of_a_digest_does_not_make_it_ours(checkout: Checkout) -> None:
+    checkout.keep(GPU, checkout.evidence(GPU))
+    checkout.hear("alice")
+    assert told(checkout, GPU) == (State.STAMPED, Standing.UNPLACED), "as without them"
+
+
+def test_an_owners_run_that_does_not_hold_is_named_and_not_shown(checkout: Checkout) -> None:
+    checkout.hear("alice", memory="81920")
+    assert told(checkout, GPU)[0] is State.NOT_BUILT
+    [line] = checkout.catalogue().unread
+    assert line.startswith(f"owners/{GPU}/alice.json: ") and "has 80 GB" in line

@@ -195,3 +195,16 @@ def test_somebody_elses_folder_is_left_alone(checkout: Checkout) -> None:
 def test_the_files_that_pages_need_are_part_of_the_package() -> None:
     text = (REPOSITORY_ROOT / "pyproject.toml").read_text()
     assert '"scripts.catalogue" = ["style.css", "script.js"]' in text
+
+
+def test_what_owners_saw_is_shown_as_theirs(checkout: Checkout) -> None:
+    checkout.hear("Alice <b>")
+    checkout.hear("bob", passed=False, todays=False)
+    site = make_site(checkout)
+    first, page, feed = (site[name].text for name in ("index.html", f"cells/{GPU}.html", "feed.html"))
+    [state] = {each["data-state"] for each in site["index.html"].all("a") if each.get("data-gpu") == "5090"}
+    assert state == "seen by owners" and "◇ seen by owners" in first and "stamped" not in page
+    assert "What owners have seen" in page and "passed, as an owner says" in page
+    assert "failed, as an owner says (by an earlier suite)" in page and "docker pull" not in page
+    assert "driver 580.95.05, by Alice <b>" in feed and "failed, as an owner says" in feed
+    assert all(each.wrong == [] for each in site.values()) and site[f"cells/{GPU}.html"].all("b") == []

@@ -8,9 +8,10 @@ from typing import Any
 
 from scripts.doctor.examine import Examination, examine
 from scripts.doctor.probes import Probes
-from scripts.doctor.seen import Cgroup, Clock, Disk, EngineSeen, Finding, Memory, Private, RegistrySeen
+from scripts.doctor.seen import Cgroup, Clock, Disk, EngineSeen, Finding, Memory, RegistrySeen
 from scripts.engine.host import CONTAINERD
 from scripts.matrix import Matrix, load_matrix
+from scripts.redact import Private
 from scripts.smoke.gpu import Gpu
 from tests.unit.builders import EPOCH, MATRIX, SERVE, TRAIN, write, write_locks, write_project
 from tests.unit.fake_docker import FakeDocker

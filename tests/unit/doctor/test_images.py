@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -114,7 +115,7 @@ def test_the_nearest_is_by_compute_capability(compute: str, nearest: str, other:
 
 
 @pytest.mark.parametrize("wrong", [{"name": "RTX 5090"}, {"compute": "12.1"}])
-def test_name_and_compute_capability_must_both_be_the_targets(wrong: dict[str, str], matrix: Matrix) -> None:
+def test_name_and_compute_capability_must_both_be_the_targets(wrong: dict[str, Any], matrix: Matrix) -> None:
     [finding] = judge(matrix, replace(RTX, **wrong))
     assert finding.mark is Mark.MISSING and "is no target" in finding.text
 

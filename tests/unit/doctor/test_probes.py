@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import platform
 import shutil
@@ -23,7 +22,6 @@ from scripts.doctor.probes import (
     count_nvidia_devices,
     describe_system,
     find_access,
-    find_private,
     find_tags_in_engine,
     find_tags_in_registry,
     look_at_disk,
@@ -204,33 +202,6 @@ def test_the_revision_says_whether_the_files_are_its_own(monkeypatch: pytest.Mon
 def test_the_system_is_told_by_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "release", lambda: "6.1.0-40-amd64")
     assert "6.1.0-40-amd64" in describe_system() and platform.node() not in describe_system().split()
-
-
-def test_names_of_the_machine_and_of_who_asks_are_private(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(platform, "node", lambda: "tower.corp.example")
-    monkeypatch.setattr(getpass, "getuser", lambda: "alice")
-    monkeypatch.setenv("HOME", str(tmp_path / "al"))
-    monkeypatch.setenv("DOCKER_HOST", "tcp://far.example:2375")
-    found = find_private()
-    assert found.words == {"tower.corp.example", "tower", "alice", "al"}
-    assert {str(tmp_path / "al"), str(Path.cwd())} <= found.folders
-    assert found.names == {"tcp://far.example:2375"}
-
-
-def test_names_that_everybody_has_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(platform, "node", lambda: "localhost")
-    monkeypatch.setattr(getpass, "getuser", lambda: "root")
-    monkeypatch.setenv("HOME", "/")
-    monkeypatch.delenv("DOCKER_HOST", raising=False)
-    found = find_private()
-    assert not found.words and not found.names
-
-
-def test_a_user_without_an_account_has_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(platform, "node", lambda: "tower")
-    monkeypatch.setattr(getpass, "getuser", lambda: raise_(KeyError("uid not found")))
-    monkeypatch.setenv("HOME", "/")
-    assert find_private().words == {"tower"}
 
 
 def test_the_gpus_are_those_that_a_test_of_an_image_would_find() -> None:

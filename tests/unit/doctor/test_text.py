@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from scripts import __version__
 from scripts.doctor.examine import Examination
-from scripts.doctor.seen import Finding, Mark, Private
+from scripts.doctor.seen import Finding, Mark
 from scripts.doctor.text import MOST_LINES, fit_findings, render_findings, render_report
+from scripts.redact import Private
 
 GOOD = Finding(Mark.THERE, "disk", "900 GB free")
 BAD = Finding(Mark.MISSING, "engine", "none answers", "start it")

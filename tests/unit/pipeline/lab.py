@@ -56,8 +56,8 @@ from tests.unit.registry.fake_registry import FakeRegistry
 REGISTRY = "registry.example.com/team"
 LIBRARY = "opt/venv/lib/python3.11/site-packages/lib/x.so"
 PARTS = ("prepare", "layers", "compose")
-RTX_5090 = Gpu("0", "GPU-1", "NVIDIA GeForce RTX 5090", "12.0", "580.95.05")
-PRO_6000 = Gpu("1", "GPU-2", "NVIDIA RTX PRO 6000", "12.0", "580.95.05")
+RTX_5090 = Gpu("0", "GPU-1", "NVIDIA GeForce RTX 5090", "12.0", "580.95.05", memory=32_607 << 20)
+PRO_6000 = Gpu("1", "GPU-2", "NVIDIA RTX PRO 6000", "12.0", "580.95.05", memory=97_887 << 20)
 PRO_6000_TARGET = (
     'pro6000 = { name = "NVIDIA RTX PRO 6000", compute = "12.0", driver = "570", memory = 96, recipe = "source" }'
 )

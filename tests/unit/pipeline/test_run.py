@@ -65,6 +65,7 @@ def test_a_cell_for_a_gpu_is_audited_twice_and_tested_on_it(lab: Lab) -> None:
     assert (audit["passed"], audit["subject"], audit["digest"]) == (True, CANDIDATE, row.digest)
     host = json.loads((lab.folder(GPU) / GPU / "smoke/default.json").read_text())["host"]
     assert (host["gpu"], host["driver"]) == ("NVIDIA GeForce RTX 5090", "580.95.05")
+    assert (host["index"], host["compute"], host["memory_mib"]) == ("0", "12.0", "32607")
 
 
 @pytest.mark.parametrize(("last", "ran"), [(Stage.BUILD, []), (Stage.SMOKE, [f"{CPU} load", f"{CPU} smoke default"])])

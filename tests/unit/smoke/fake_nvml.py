@@ -66,6 +66,10 @@ class FakeDriver:
         self._call("nvmlDeviceGetName")
         return handle.name
 
+    def nvmlDeviceGetMemoryInfo(self, handle: Gpu) -> Any:  # noqa: N802
+        self._call("nvmlDeviceGetMemoryInfo")
+        return SimpleNamespace(total=handle.memory)
+
     def nvmlDeviceGetTotalEccErrors(self, handle: Gpu, kind: int, since: int) -> int:  # noqa: N802
         self._call("nvmlDeviceGetTotalEccErrors")
         assert (kind, since) == (pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, pynvml.NVML_VOLATILE_ECC)

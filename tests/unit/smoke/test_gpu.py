@@ -30,7 +30,7 @@ from tests.unit.fake_docker import FakeDocker, raise_
 from tests.unit.smoke.fake_nvml import FakeDriver
 
 UUID = "GPU-8f3c"
-GPU = Gpu("0", UUID, "RTX 5090", "12.0", "580.95.05")
+GPU = Gpu("0", UUID, "RTX 5090", "12.0", "580.95.05", memory=32_607 << 20)
 OTHER = Gpu("1", "GPU-1111", "NVIDIA H200", "9.0", "580.95.05")
 CELL = make_cell(RTX, "source")
 RUNTIME: dict[str, Any] = {"Runtimes": {"runc": {}, "nvidia": {}}}
@@ -48,6 +48,7 @@ ASKED = [
     "nvmlDeviceGetTotalEccErrors",
     "nvmlDeviceGetCurrentClocksEventReasons",
     "nvmlDeviceGetComputeRunningProcesses",
+    "nvmlDeviceGetMemoryInfo",
 ]
 
 
@@ -67,6 +68,11 @@ def test_a_machine_without_a_driver_has_no_gpu(monkeypatch: pytest.MonkeyPatch) 
     calls = answer(monkeypatch, fails_in="nvmlInit", error=pynvml.NVMLError_LibraryNotFound())
     assert find_gpus() == []
     assert calls == ["nvmlInit"]
+
+
+def test_a_gpu_without_memory_of_its_own_is_found_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(monkeypatch, GPU, fails_in="nvmlDeviceGetMemoryInfo", error=pynvml.NVMLError_NotSupported())
+    assert find_gpus() == [dataclasses.replace(GPU, memory=0)]
 
 
 def test_every_gpu_of_the_machine_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +158,7 @@ def test_a_mistake_of_ours_is_no_fault_of_the_drivers(monkeypatch: pytest.Monkey
 # --- which of them is the target
 
 
-def but(**fields: str) -> Gpu:
+def but(**fields: Any) -> Gpu:
     """The target with something else about it."""
     return dataclasses.replace(GPU, **fields)
 
@@ -194,7 +200,7 @@ def test_a_driver_that_is_just_new_enough_will_do(driver: str) -> None:
     ("driver", "enough"), [("570.124.06", True), ("570.124.05", False), ("1000.1", True), ("99.1", False), ("", False)]
 )
 def test_a_driver_is_enough_from_the_floor_on(driver: str, enough: bool) -> None:
-    assert is_driver_enough(CELL, but(driver=driver)) is enough
+    assert is_driver_enough(CELL, driver) is enough
 
 
 @pytest.mark.parametrize(

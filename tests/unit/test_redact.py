@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+import platform
 import re
 import uuid
 from collections.abc import Iterator
@@ -16,11 +18,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scripts.doctor.probes import Probes
-from scripts.doctor.redact import redact
-from scripts.doctor.seen import Disk, Private, RegistrySeen, Unseen
+from scripts.doctor.seen import Disk, RegistrySeen, Unseen
 from scripts.doctor.text import render_report
 from scripts.errors import Undecided
+from scripts.redact import Private, find_private, redact
 from tests.unit.doctor.made import GB, H200, RTX, fail, look, make_engine, write_gpu_project
+from tests.unit.fake_docker import raise_
 
 PRIVATE = Private(
     words=frozenset({"tower", "alice"}),
@@ -66,10 +69,42 @@ def test_what_is_private_has_a_word_in_its_place(text: str, left: str) -> None:
         "hallmark/vllm:0.19.1-cu128-5090-wheel, `nox -s build-5090 -- vllm-cu128-5090-wheel`",
         "revision 0123456789ab, with changes",
         "installed and/or GPU-accelerated, HTTP/1.1",
+        "void at::native::add<c10::Half>, std::vector, deep_gemm::sm90_fp8",
+        "copy_kernel(at::TensorIteratorBase&)::{lambda()#3}::operator()() const::{lambda()#4}",
     ],
 )
 def test_what_an_issue_needs_stays(text: str) -> None:
     assert redact(text, PRIVATE) == text
+
+
+# --- what is private here
+
+
+def test_names_of_the_machine_and_of_who_asks_are_private(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(platform, "node", lambda: "tower.corp.example")
+    monkeypatch.setattr(getpass, "getuser", lambda: "alice")
+    monkeypatch.setenv("HOME", str(tmp_path / "al"))
+    monkeypatch.setenv("DOCKER_HOST", "tcp://far.example:2375")
+    found = find_private()
+    assert found.words == {"tower.corp.example", "tower", "alice", "al"}
+    assert {str(tmp_path / "al"), str(Path.cwd())} <= found.folders
+    assert found.names == {"tcp://far.example:2375"}
+
+
+def test_names_that_everybody_has_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "node", lambda: "localhost")
+    monkeypatch.setattr(getpass, "getuser", lambda: "root")
+    monkeypatch.setenv("HOME", "/")
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    found = find_private()
+    assert not found.words and not found.names
+
+
+def test_a_user_without_an_account_has_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "node", lambda: "tower")
+    monkeypatch.setattr(getpass, "getuser", lambda: raise_(KeyError("uid not found")))
+    monkeypatch.setenv("HOME", "/")
+    assert find_private().words == {"tower"}
 
 
 # --- the whole report, with something private in every probe
