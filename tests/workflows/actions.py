@@ -24,8 +24,8 @@ def run_action(uses: str, given: Mapping[str, Any], machine: Machine, *, history
     if extra := sorted(set(given) - options):
         raise Unknown(f"{name}: what is {', '.join(extra)}?")
     if name == "actions/checkout":
-        assert given == {"persist-credentials": False}, "no token stays in a checkout"
-        machine.check_out(history=history)
+        assert given["persist-credentials"] is False, "no token stays in a checkout"
+        machine.check_out(history=history, depth=given.get("fetch-depth", 1))
         return FINE
     return action(given, machine)
 
@@ -106,7 +106,7 @@ def _files(path: Path) -> list[Path]:
 Action = Callable[[Mapping[str, Any], Machine], Ran]
 _UPLOAD = {"if-no-files-found", "include-hidden-files", "name", "overwrite", "path", "retention-days"}
 ACTIONS: dict[str, tuple[set[str], Action]] = {
-    "actions/checkout": ({"persist-credentials"}, lambda given, machine: FINE),
+    "actions/checkout": ({"fetch-depth", "persist-credentials"}, lambda given, machine: FINE),
     "actions/deploy-pages": (set(), deploy_pages),
     "actions/download-artifact": ({"merge-multiple", "name", "path", "pattern"}, download),
     "actions/upload-artifact": (_UPLOAD, upload),

@@ -35,7 +35,7 @@ class World:
 
     Its folders have a space in their names, as none of GitHub's has: what is not quoted falls apart. With `real` the
     program itself is run, with these variables and this registry in the place of GitHub's; `lay_out` then makes a
-    checkout.
+    checkout. `before` are files that a checkout has besides, and `added` those that a pull request adds.
     """
 
     folder: Path
@@ -43,6 +43,8 @@ class World:
     cells: dict[str, Any] = field(default_factory=dict)
     real: dict[str, Any] = field(default_factory=dict)
     lay_out: Callable[[Path], None] | None = None
+    before: dict[str, str] = field(default_factory=dict)
+    added: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("artifacts", "pages", "bin"):
@@ -100,8 +102,11 @@ class Machine:
         }
         self.added: dict[str, str] = {}
 
-    def check_out(self, *, history: bool) -> None:
-        """Lay the repository's files out; with a history of one commit where git is going to be asked."""
+    def check_out(self, *, history: bool, depth: int = 1) -> None:
+        """Lay the repository's files out, and those that a pull request adds.
+
+        With a history where git is going to be asked: one commit, or with a depth of two one more for what is added.
+        """
         if self.world.lay_out:
             self.world.lay_out(self.work)
             return
@@ -111,10 +116,17 @@ class Machine:
             )
         for name in FILES:
             shutil.copyfile(ROOT / name, self.work / name)
-        if history:
-            who = ["-c", "user.name=x", "-c", "user.email=x@example.com"]
-            for command in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "x"]):
-                subprocess.run(["/usr/bin/git", *command], cwd=self.work, check=True, capture_output=True)
+        for number, added in enumerate((self.world.before, self.world.added)):
+            for name, text in added.items():
+                (self.work / name).parent.mkdir(parents=True, exist_ok=True)
+                (self.work / name).write_text(text)
+            if history and number + depth >= 2:
+                self._commit()
+
+    def _commit(self) -> None:
+        who = ["-c", "user.name=x", "-c", "user.email=x@example.com"]
+        for command in (["init", "-q"], ["add", "."], [*who, "commit", "--allow-empty", "-qm", "x"]):
+            subprocess.run(["/usr/bin/git", *command], cwd=self.work, check=True, capture_output=True)
 
     def run(self, script: str, environment: Mapping[str, str]) -> Ran:
         """Run a step's commands as GitHub does: from a file, in the checkout, with files for what they set."""

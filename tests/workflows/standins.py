@@ -173,7 +173,7 @@ def python() -> None:
     options = make_parser().parse_args(ARGUMENTS[2:])
     Site.from_environment()  # a variable that nothing reads is refused
     verb = ARGUMENTS[2]
-    if verb in ("catalogue", "matrix", "plan"):
+    if verb in ("bundle", "catalogue", "matrix", "plan"):
         sys.exit(main(ARGUMENTS[2:]))
     require(verb in VERBS, "nobody has told what to answer")
     require(len(options.patterns) == 1 and options.patterns[0] in TOLD["cells"], "not a cell")

@@ -201,6 +201,27 @@ def test_a_change_is_tested_by_the_command_of_the_readme(tested: Road) -> None:
     assert all("TOKEN" not in each["seen"] for each in runner.world.log)
 
 
+OWNERS = "docs/evidence/owners/pytorch-cu130-5090-wheel"
+
+
+@pytest.mark.parametrize(
+    ("added", "result"),
+    [({}, "success"), ({f"{OWNERS}/a b.json": "{}"}, "failure"), ({f"{OWNERS}/-k.json": "no JSON"}, "failure")],
+)
+def test_only_what_a_pull_request_adds_of_owners_runs_is_checked(
+    added: dict[str, str], result: str, make_world: Make
+) -> None:
+    world = make_world()
+    world.before, world.added = {f"{OWNERS}/old.json": "{}"}, added
+    runner = Runner(world, Event(name="pull_request", ref="refs/pull/1/merge"))
+    runner.run("ci.yml")
+    job = only(runner, "owners")
+    assert job.result == result, job.said
+    checked = [each[6:] for each in world.commands("python", "-m", "scripts", "bundle")]
+    assert checked == ([list(added)] if added else [])
+    assert "Traceback" not in job.said
+
+
 def test_a_change_that_fails_its_tests_is_red(make_world: Make) -> None:
     world = make_world()
     world.answers = {"nox -s lint tests workflows integration": 1}
