@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from scripts.bundle import write as module
@@ -165,7 +165,13 @@ def plant(lab: Lab, secrets: Secrets) -> Callable[[], None]:
     return restore
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+# What fails is not made smaller: each of these writes and checks a whole bundle.
+@settings(
+    max_examples=15,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(secrets=SECRETS)
 def test_nothing_private_is_in_a_bundle(secrets: Secrets, world: World) -> None:
     lab = world.lab
