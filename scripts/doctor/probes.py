@@ -22,6 +22,7 @@ from scripts.doctor.seen import Cgroup, Clock, Disk, EngineSeen, Memory, Private
 from scripts.engine import Engine
 from scripts.engine.images import digest_of_tag
 from scripts.errors import HallmarkError
+from scripts.files import in_home
 from scripts.publish.stamp import NAMESPACE, name_repository
 from scripts.registry.auth import find_credentials
 from scripts.registry.client import Registry
@@ -135,16 +136,16 @@ def describe_system() -> str:
 
 def find_private() -> Private:
     """What is known here by a name that is nobody else's business."""
-    words = {platform.node(), platform.node().partition(".")[0], Path.home().name}
+    words = {platform.node(), platform.node().partition(".")[0], in_home("~").name}
     with suppress(OSError, KeyError):  # a number that no account has
         words.add(getpass.getuser())
-    folders = {Path.cwd(), Path.home(), Path(sys.prefix)}
+    folders = {Path.cwd(), in_home("~"), Path(sys.prefix)}
     names = {os.environ.get("DOCKER_HOST", "")} - {""}
     return Private(frozenset(words - _EVERYWHERE), frozenset(map(str, folders)), frozenset(names))
 
 
 # Names that say nothing of whose machine it is; "needs root" is to stay as it is.
-_EVERYWHERE = {"", "root", "localhost"}
+_EVERYWHERE = {"", "root", "localhost", "~"}
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from scripts.registry.client import Manifest, Registry
 from scripts.registry.failures import DigestMismatch, RegistryRefused
 from scripts.registry.reference import Repository, check_digest, check_tag
 
+_AGAIN = "run the same command again"
 PATIENCE_S = 600.0  # a promotion takes a few seconds, but its registry may be asked again and again
 
 
@@ -120,10 +121,10 @@ def _put_back(registry: Registry, repository: Repository, tag: str, old: Manifes
     try:
         if old:
             put_exact(registry, repository, tag, old)
-            return Problem(f"the tag was put back to {old.digest}", place)
+            return Problem(f"the tag was put back to {old.digest}", place, _AGAIN)
         registry.delete_tag(repository, tag)
         if registry.get_manifest(repository, tag) is None:
-            return Problem("the tag did not exist before and does not now", place)
+            return Problem("the tag did not exist before and does not now", place, _AGAIN)
         why = "the registry cannot delete a tag"
     except Undecided as failure:
         why = failure.problems[0].cause

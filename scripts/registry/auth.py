@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.errors import ConfigError, Undecided
+from scripts.files import in_home
 from scripts.registry.reference import DOCKER_HUB
 
 _HELPER_SECONDS = 60
@@ -43,7 +44,7 @@ class Credentials:
 
 def find_credentials(host: str, config: Path | None = None) -> Credentials | None:
     """What Docker's configuration holds for a host, or None. Raises ConfigError where the file cannot be read."""
-    path = config or Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
+    path = config or Path(os.environ.get("DOCKER_CONFIG") or in_home("~/.docker")) / "config.json"
     server = "https://index.docker.io/v1/" if host == DOCKER_HUB else host
     # Nothing of the file goes into a message: it holds secrets.
     try:

@@ -35,6 +35,8 @@ def test_without_variables_a_site_has_no_overrides() -> None:
 def test_every_variable_is_read(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
+    key = tmp_path / "key"
+    key.touch()
     site = Site.from_environment(
         {
             "HALLMARK_BUILDER": "default,far-away_2",
@@ -42,7 +44,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
             "HALLMARK_ENGINE": "embedded",
             "HALLMARK_REGISTRY": "registry.example.com/team/",
             "HALLMARK_MIRRORS": "https://one.invalid/ \n http://two.invalid/x/",
-            "HALLMARK_SIGNING_KEY": "/keys/one",
+            "HALLMARK_SIGNING_KEY": str(key),
             "HALLMARK_SIGNING_PASSWORD": "a secret",
             "HALLMARK_WHEELS": f"{tmp_path}/a{os.pathsep}{os.pathsep}{tmp_path}/b",
             "XDG_CACHE_HOME": "/var/cache/me",
@@ -55,7 +57,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
     assert site.mirrors == ("https://one.invalid", "http://two.invalid/x")
     assert site.wheels == (tmp_path / "a", tmp_path / "b")
     assert site.cache == Path("/var/cache/me/hallmark")
-    assert (site.signing_key, site.signing_password) == (Path("/keys/one"), "a secret")
+    assert (site.signing_key, site.signing_password) == (key, "a secret")
 
 
 def test_an_empty_variable_is_as_good_as_none() -> None:

@@ -92,7 +92,7 @@ def test_cells_are_the_product_less_the_exclusions(root: Path) -> None:
         ("matrix.toml", 'toolkit = "12.8.1"', 'toolkit = "12.9.1"', "toolkit 12.9.1 is not of the line 12.8"),
         ("matrix.toml", 'python = "3.11"', 'python = "three"', "`three` is not a version"),
         ("matrix.toml", 'uv = "0.9.1"', 'uv = "latest"', "`latest` is not a version"),
-        ("matrix.toml", 'compute = "12.0"', 'compute = "sm_120"', "`sm_120` is not a version"),
+        ("matrix.toml", 'compute = "12.0"', 'compute = "sm_120"', "`sm_120` is not a compute capability"),
         ("matrix.toml", "memory = 32", "memory = -1", "must not be negative"),
         ("matrix.toml", 'driver = "570", memory', "memory", "missing key `driver`"),
         ("matrix.toml", "5090 =", '"RTX 5090" =', "`RTX 5090` cannot be part of a tag"),
@@ -355,4 +355,4 @@ def test_no_value_anywhere_is_a_crash(changes: list[tuple[tuple[Any, ...], Any]]
         try:
             load_matrix(root)
         except ConfigError as error:
-            assert error.problems and all(p.place and p.cause for p in error.problems)
+            assert error.problems and all(p.place and p.cause and p.next_step for p in error.problems)
