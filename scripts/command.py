@@ -47,6 +47,11 @@ class Parser(argparse.ArgumentParser):
         found.arguments = args[cut + 1 :]
         return found, unknown
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """As argparse does, which takes no notice of what cannot be written."""
+        with naming_lost_output():
+            (file or sys.stderr).write(message)
+
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the command line, which is quoted, and end with 2."""
         problem = Problem(message, self.prog, f"{self.prog} --help")

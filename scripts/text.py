@@ -32,8 +32,11 @@ def one_line(text: object, limit: int = LONGEST_LINE) -> str:
     shown = _silence(said[:limit] if said.isprintable() else "".join(map(_show, said[: limit + 1])))
     if len(said) <= limit and len(shown) <= limit:
         return shown
-    told = f" … ({len(said)} characters)"
-    return shown[: max(0, limit - len(told))] + told
+    # What is said of a thing often stands after its name: the end is kept, too.
+    end = limit // 4
+    tail = _silence("".join(map(_show, said[-end:])))[-end:]
+    told = f" … ({len(said)} characters) … "
+    return shown[: limit - len(told) - len(tail)] + told + tail
 
 
 def lines_of(text: str) -> list[str]:

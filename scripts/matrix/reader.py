@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-import os
 import re
-import stat
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,9 +27,9 @@ _DEEP = re.compile(rb"(?<![A-Za-z0-9_.-])%b(?:[ \t]*\.[ \t]*%b){%d}" % (_PART, _
 def parse_toml(path: Path, place: str) -> dict[str, Any]:
     """A TOML file as plain values. Raises ConfigError where it is missing, too large or deep, not UTF-8 or not TOML."""
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise ConfigError("is no ordinary file", place, "put a file there")
         with path.open("rb") as stream:
-            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                raise ConfigError("is no ordinary file", place, "put a file there")
             data = stream.read(LARGEST + 1)
         if len(data) > LARGEST:
             raise ConfigError(f"it has more than {format_size(LARGEST)}", place, "mend the file")

@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from scripts import console
 from scripts.errors import Problem
 from scripts.text import LONGEST_LINE
 
+# A test that takes its time on a busy machine is not wrong.
+settings.register_profile("unit", deadline=None)
+settings.load_profile("unit")
 _NETWORK = ("connect", "connect_ex", "sendto", "bind")
 _PROCESSES = [
     name

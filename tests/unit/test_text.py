@@ -64,9 +64,14 @@ def test_a_message_of_millions_of_characters_becomes_one_line_at_once(letter: st
     text = letter * (4_000_000 // len(letter))
     started = time.monotonic()
     line = one_line(text)
-    assert len(line) <= LONGEST_LINE and line.endswith(" … (4000000 characters)")
+    assert len(line) == LONGEST_LINE and " … (4000000 characters) … " in line
     assert find_faults(Problem(text, text, text, (text,))) == []
     assert time.monotonic() - started < 5
+
+
+def test_of_a_long_text_both_ends_are_kept() -> None:
+    line = one_line("begin " + "x" * 9000 + " is not a folder", 200)
+    assert line.startswith("begin xx") and line.endswith("xx is not a folder") and len(line) == 200
 
 
 def test_a_text_of_several_lines_is_shown_line_by_line() -> None:
