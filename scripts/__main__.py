@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
 
-from scripts.errors import ExitCode
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_INTERRUPTED = 130  # as ExitCode has it, whose module would have to be imported first
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the process's exit code (see `scripts.command`)."""
     before = signal.getsignal(signal.SIGINT)
     if before is signal.default_int_handler:  # there is nothing to tidy up yet, and nothing to say of where it was
-        signal.signal(signal.SIGINT, lambda *_: os._exit(ExitCode.INTERRUPTED))
+        signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
     try:
         from scripts.command import main as run_command
     finally:

@@ -53,7 +53,7 @@ def find_credentials(host: str, config: Path | None = None) -> Credentials | Non
         kept = _kept(settings.get("auths", {}), server)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         cause = f"not a Docker configuration that can be read ({type(error).__name__})"
         raise ConfigError(cause, str(path), "mend the file, or move it away and run `docker login`") from None
     return (_ask_helper(helper, server) if helper else None) or kept
@@ -86,7 +86,7 @@ def _ask_helper(helper: str, server: str) -> Credentials | None:
         if reply.returncode == 0:
             found: dict[str, Any] = json.loads(reply.stdout)
             return Credentials(found["Username"], found["Secret"])
-    except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError) as error:
+    except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError, RecursionError) as error:
         cause = f"the credential helper did not answer ({type(error).__name__})"
         raise Undecided(cause, program, f"install the helper, or {_LOG_IN}") from None
     if "not found" in reply.stdout.lower():  # how the protocol says "nobody logged in", with exit code 1

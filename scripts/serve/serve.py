@@ -11,7 +11,7 @@ from typing import Any
 
 from docker.types import DeviceRequest
 
-from scripts.console import note, show
+from scripts.console import note, show, tell
 from scripts.console import step as announce
 from scripts.engine import Engine
 from scripts.errors import ExitCode
@@ -58,7 +58,7 @@ def serve(bench: Bench, subject: Subject, model: Model, wanted: Wanted, way: Way
             ready = True
             show_use(model.name, port)
             for line in follower.lines():
-                note(line)
+                tell([line])
             while True:  # until it has ended, as its output has, or until Ctrl-C
                 require_running(container, bench.engine, follower)
                 time.sleep(POLL_S)

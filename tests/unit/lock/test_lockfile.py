@@ -79,6 +79,10 @@ def test_damage_is_named_with_its_place(old: str, new: str, cause: str, path: Pa
     assert all(problem.place.startswith(PLACE) for problem in caught.value.problems)
 
 
+def _with(key: str, text: str) -> LockedFile:
+    return dataclasses.replace(DEB, file=text) if key == "file" else dataclasses.replace(DEB, path=text)
+
+
 _PARTS = st.sampled_from(["..", ".", "", "/", "a", "pool", "\\", "\0", "\n", "\u202e", "é", "https://x"]) | st.text(
     max_size=5
 )
