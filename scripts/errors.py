@@ -6,9 +6,14 @@ verdict. An exception means that nothing could be decided.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar
+
+from scripts.text import one_line
+
+_LONGEST_PLACE = 400  # characters: the cause beside it is what is wanted
 
 
 class ExitCode(IntEnum):
@@ -40,15 +45,25 @@ def worst(codes: list[ExitCode]) -> ExitCode:
 
 @dataclass(frozen=True)
 class Problem:
-    """One cause, the place it was found in (a file, a key, a package) and the next step, each one sentence or less."""
+    """One cause, the place it was found in (a file, a key, a package) and the next step, each one sentence or less.
+
+    `details` are lines that belong to the cause: what was tried, the end of a log. All of it may quote what others
+    wrote, and is made safe where it is shown.
+    """
 
     cause: str
     place: str = ""
     next_step: str = ""
+    details: tuple[str, ...] = ()
+
+    def lines(self, before: str = "") -> list[str]:
+        """What is shown of it, safe, after a word such as `error: ` on the first line."""
+        place = f"{one_line(self.place, _LONGEST_PLACE)}: " if self.place else ""
+        shown = [one_line(f"{before}{place}{self.cause}"), *(one_line(f"    {line}") for line in self.details)]
+        return [*shown, one_line(f"  next: {self.next_step}")] if self.next_step else shown
 
     def __str__(self) -> str:
-        text = f"{self.place}: {self.cause}" if self.place else self.cause
-        return f"{text}\n  next: {self.next_step}" if self.next_step else text
+        return "\n".join(self.lines())
 
 
 class HallmarkError(Exception):
@@ -56,8 +71,10 @@ class HallmarkError(Exception):
 
     exit_code: ClassVar[ExitCode] = ExitCode.INCONCLUSIVE
 
-    def __init__(self, cause: str | list[Problem], place: str = "", next_step: str = "") -> None:
-        self.problems = [Problem(cause, place, next_step)] if isinstance(cause, str) else cause
+    def __init__(
+        self, cause: str | list[Problem], place: str = "", next_step: str = "", details: Iterable[str] = ()
+    ) -> None:
+        self.problems = [Problem(cause, place, next_step, tuple(details))] if isinstance(cause, str) else cause
         super().__init__("\n".join(map(str, self.problems)))
 
 

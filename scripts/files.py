@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 from scripts.errors import Undecided
 
 CHUNK = 1 << 20
+_ODD = "backslashreplace"  # of a name that is not UTF-8: as JSON escapes such a letter, so that it is read as it was
 
 
 def sha256_file(path: Path) -> str:
@@ -26,12 +27,18 @@ def sha256_file(path: Path) -> str:
 
 def canonical_json(value: Any) -> bytes:
     """The one byte form of a JSON value: sorted keys, no spaces, UTF-8. Hashes of content are taken over this."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", _ODD)
 
 
 def content_id(value: Any) -> str:
     """The SHA-256 of a value's canonical JSON, in hexadecimal."""
     return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def in_home(path: str) -> Path:
+    """A path that begins with `~/`; it stays as it is where nobody of this number is known, and then leads nowhere."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  # a Path's own raises there
 
 
 @contextmanager
@@ -64,7 +71,7 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON, atomically."""
-    write_atomic(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    write_atomic(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", _ODD))
 
 
 @contextmanager

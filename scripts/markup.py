@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from html import escape
+
+from scripts.text import for_markup
 
 _VOID = {"br", "col", "input", "link", "meta"}
 
@@ -17,7 +18,7 @@ class Markup(str):
 
 def markup(text: str) -> Markup:
     """Text as HTML: escaped, unless it is HTML already."""
-    return text if isinstance(text, Markup) else Markup(escape(text))
+    return text if isinstance(text, Markup) else Markup(for_markup(text))
 
 
 def join(parts: Iterable[str], between: str = "\n") -> Markup:
@@ -30,7 +31,7 @@ def element(tag: str, /, *content: str, **attributes: str | bool) -> Markup:
     given = ""
     for key, value in attributes.items():
         if value is not False:
-            given += f" {key.rstrip('_').replace('_', '-')}" + ("" if value is True else f'="{escape(str(value))}"')
+            given += f" {key.rstrip('_').replace('_', '-')}" + ("" if value is True else f'="{for_markup(str(value))}"')
     return Markup(f"<{tag}{given}>" if tag in _VOID else f"<{tag}{given}>{join(content, '')}</{tag}>")
 
 
@@ -54,5 +55,5 @@ def inline(text: str) -> Markup:
     """Markdown's code and bold as HTML, which is all of Markdown that our sentences have."""
     if isinstance(text, Markup):
         return text
-    escaped = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+    escaped = re.sub(r"`([^`]+)`", r"<code>\1</code>", for_markup(text))
     return Markup(re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", escaped))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from scripts.errors import ConfigError
+from scripts.errors import ConfigError, Problem
 from scripts.matrix import Image, Matrix, Recipe, make_cells
 from scripts.model import Cell
+from scripts.text import for_json
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,14 @@ def make_plan(matrix: Matrix, selection: Selection | None = None) -> list[Planne
 
 def require_buildable(plan: Sequence[PlannedCell]) -> None:
     """Raise ConfigError that names every planned cell whose recipe is not written: asked for is never skipped."""
-    gaps = [f"{planned.cell.id}: {planned.gap}" for planned in plan if planned.gap]
-    if gaps:
-        raise ConfigError("\n".join(gaps), "", "choose cells that `plan` shows as ready, or write the recipe")
+    mend = "choose cells that `plan` shows as ready, or write the recipe"
+    if gaps := [Problem(planned.gap, planned.cell.id, mend) for planned in plan if planned.gap]:
+        raise ConfigError(gaps)
 
 
 def render_json(plan: Sequence[PlannedCell]) -> str:
     """The plan for CI: a JSON object whose `include` is a matrix for GitHub Actions."""
-    return json.dumps({"version": 1, "include": [_row(planned) for planned in plan]}, indent=2)
+    return for_json({"version": 1, "include": [_row(planned) for planned in plan]}, indent=2)
 
 
 def plan_cell(matrix: Matrix, cell: Cell) -> PlannedCell:

@@ -8,7 +8,7 @@ from pathlib import Path
 from scripts.assemble.types import BuildOptions
 from scripts.console import note
 from scripts.engine import Embedded, Engine, probe_host
-from scripts.errors import Undecided
+from scripts.errors import ConfigError, Problem, Undecided
 from scripts.fetch import fetch_files
 from scripts.lock import read_slot, tools_slot
 from scripts.matrix import Matrix, load_matrix
@@ -27,8 +27,18 @@ class Project:
     @classmethod
     def open(cls, root: Path) -> Project:
         """Read the checkout's configuration and the site's. Raises ConfigError with every mistake."""
-        site = Site.from_environment()
-        return cls(load_matrix(root), site, Workspace(root))
+        problems: list[Problem] = []
+        try:
+            site = Site.from_environment()
+        except ConfigError as error:
+            problems += error.problems
+        try:
+            matrix = load_matrix(root)
+        except ConfigError as error:
+            raise ConfigError([*problems, *error.problems]) from error
+        if problems:
+            raise ConfigError(problems)
+        return cls(matrix, site, Workspace(root))
 
     def build_options(self, *, slim: bool = True) -> BuildOptions:
         """What the site and the matrix say of every build; `slim` is whether the command line leaves slimming on."""

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address
 from pathlib import Path
 
+from scripts.files import in_home
 from scripts.site import Site
 
 # Names that say nothing of whose machine it is; "needs root" is to stay as it is.
-_EVERYWHERE = {"", "root", "localhost"}
+_EVERYWHERE = {"", "root", "localhost", "~"}
 _PATTERNS = (
     (re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s,;)`'\"]*[^\s,;:.)`'\"]"), "<address>"),
     (re.compile(r"host='[^']*'"), "host=<address>"),  # as the libraries that connect quote one
@@ -45,10 +46,10 @@ class Private:
 
 def find_private() -> Private:
     """What is known here by a name that is nobody else's business."""
-    words = {platform.node(), platform.node().partition(".")[0], Path.home().name}
+    words = {platform.node(), platform.node().partition(".")[0], in_home("~").name}
     with suppress(OSError, KeyError):  # a number that no account has
         words.add(getpass.getuser())
-    folders = {Path.cwd(), Path.home(), Path(sys.prefix)}
+    folders = {Path.cwd(), in_home("~"), Path(sys.prefix)}
     names = {os.environ.get("DOCKER_HOST", "")} - {""}
     return Private(frozenset(words - _EVERYWHERE), frozenset(map(str, folders)), frozenset(names))
 

@@ -9,17 +9,27 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import get_args
+from typing import cast, get_args
+from urllib.parse import urlsplit
 
-from scripts.errors import ConfigError
+from scripts.errors import ConfigError, Problem
 from scripts.model import Compression
+from scripts.text import name_some
 
 ENGINES = ("auto", "host", "embedded")
 COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
-_BUILDER = re.compile(r"[A-Za-z0-9][\w.-]*")
+_NAMES = ("BUILDER", "COMPRESSION", "ENGINE", "MIRRORS", "REGISTRY", "SIGNING_KEY", "SIGNING_PASSWORD", "WHEELS")
+_OURS = re.compile(r"HALLMARK_")
+_PLACE = "environment"
+_BUILDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+# As `registry.reference` reads it, less the image's own name, which is added to it.
+_REGISTRY = re.compile(
+    r"(\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?|localhost(:[0-9]{1,5})?|[A-Za-z0-9][A-Za-z0-9-]*(:[0-9]{1,5})"
+    r"|(?=[^/]*\.)[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?)(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*"
+)
 
 
 @dataclass(frozen=True)
@@ -38,43 +48,71 @@ class Site:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Site:
-        """Read the variables. Raises ConfigError for a value that cannot be meant, or a name that nothing reads."""
-        names = ("BUILDER", "COMPRESSION", "ENGINE", "REGISTRY", "MIRRORS", "SIGNING_KEY", "SIGNING_PASSWORD", "WHEELS")
-        known = {f"HALLMARK_{name}" for name in names}
-        unknown = sorted(name for name in environment if name.startswith("HALLMARK_") and name not in known)
-        if unknown:
-            raise ConfigError(
-                f"unknown variable {', '.join(unknown)}", "environment", f"known: {', '.join(sorted(known))}"
-            )
-        engine = environment.get("HALLMARK_ENGINE") or "auto"
-        if engine not in ENGINES:
-            raise ConfigError(f"HALLMARK_ENGINE={engine}", "environment", f"one of: {', '.join(ENGINES)}")
-        compression = environment.get("HALLMARK_COMPRESSION") or cls.compression
-        if compression not in COMPRESSIONS:
-            found = f"HALLMARK_COMPRESSION={compression}"
-            raise ConfigError(found, "environment", f"one of: {', '.join(COMPRESSIONS)}")
-        asked = environment.get("HALLMARK_BUILDER", "")
-        builders = tuple(asked.split(",")) if asked else cls.builders
-        if not all(map(_BUILDER.fullmatch, builders)) or len(set(builders)) != len(builders):
-            found = f"HALLMARK_BUILDER={asked} is no builder's name, nor a list of them: a,b"
-            raise ConfigError(found, "environment", "`docker buildx ls` lists the names")
-        folders = tuple(Path(item) for item in environment.get("HALLMARK_WHEELS", "").split(os.pathsep) if item)
-        for folder in folders:
-            if not folder.is_dir():
-                raise ConfigError(f"HALLMARK_WHEELS: {folder} is not a folder", "environment", "create or correct it")
-        key = environment.get("HALLMARK_SIGNING_KEY", "")
-        cache = environment.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-        return cls(
-            engine=engine,
-            registry=environment.get("HALLMARK_REGISTRY", "").rstrip("/"),
-            mirrors=tuple(item.rstrip("/") for item in environment.get("HALLMARK_MIRRORS", "").split() if item),
-            wheels=folders,
-            cache=Path(cache) / "hallmark",
-            compression=compression,
+        """Read the variables. Raises one ConfigError with every value that cannot be meant, and every unknown name."""
+        values = {name: environment.get(f"HALLMARK_{name}", "") for name in _NAMES}
+        builders = tuple(values["BUILDER"].split(",")) if values["BUILDER"] else cls.builders
+        wheels = tuple(Path(item) for item in values["WHEELS"].split(os.pathsep) if item)
+        cache = _find_cache(environment)
+        site = cls(
+            engine=values["ENGINE"] or "auto",
+            registry=values["REGISTRY"].rstrip("/"),
+            mirrors=tuple(item.rstrip("/") for item in values["MIRRORS"].split()),
+            wheels=wheels,
+            cache=(cache or Path()) / "hallmark",
+            compression=cast(Compression, values["COMPRESSION"] or cls.compression),
             builders=builders,
-            signing_key=Path(key) if key else None,
-            signing_password=environment.get("HALLMARK_SIGNING_PASSWORD", ""),
+            signing_key=Path(values["SIGNING_KEY"]) if values["SIGNING_KEY"] else None,
+            signing_password=values["SIGNING_PASSWORD"],
         )
+        unknown = sorted(set(filter(_OURS.match, environment)) - {f"HALLMARK_{name}" for name in _NAMES})
+        known = f"known: {', '.join(f'HALLMARK_{name}' for name in _NAMES)}"
+        problems = [Problem(f"unknown variable {', '.join(unknown)}", _PLACE, known)] if unknown else []
+        problems += site._find_problems(values)
+        if cache is None:
+            problems.append(Problem("there is no folder for the cache", _PLACE, "set HOME, or XDG_CACHE_HOME"))
+        if problems:
+            raise ConfigError(problems)
+        return site
+
+    def _find_problems(self, values: Mapping[str, str]) -> Iterator[Problem]:
+        if self.engine not in ENGINES:
+            yield Problem(f"HALLMARK_ENGINE={self.engine}", _PLACE, name_some(ENGINES))
+        if self.compression not in COMPRESSIONS:
+            yield Problem(f"HALLMARK_COMPRESSION={self.compression}", _PLACE, name_some(COMPRESSIONS))
+        if not all(map(_BUILDER.fullmatch, self.builders)) or len(set(self.builders)) != len(self.builders):
+            found = f"HALLMARK_BUILDER={values['BUILDER']} is no builder's name, nor a list of them: a,b"
+            yield Problem(found, _PLACE, "`docker buildx ls` lists the names")
+        if self.registry and not _REGISTRY.fullmatch(self.registry):
+            found = f"HALLMARK_REGISTRY={self.registry} is no registry, nor a folder in one"
+            yield Problem(found, _PLACE, "write it as registry.example.com/team or 127.0.0.1:5000")
+        for mirror in self.mirrors:
+            if not _is_address(mirror):
+                found = f"HALLMARK_MIRRORS: {mirror} is no address"
+                yield Problem(found, _PLACE, "write it as https://mirror.example.com/files")
+        for folder in self.wheels:
+            if not os.path.isdir(folder):  # noqa: PTH112  # a Path's own raises for a name that is too long
+                yield Problem(f"HALLMARK_WHEELS: {folder} is not a folder", _PLACE, "create or correct it")
+        if self.signing_key and not os.path.isfile(self.signing_key):  # noqa: PTH113
+            yield Problem(f"HALLMARK_SIGNING_KEY: {self.signing_key} is not a file", _PLACE, "create or correct it")
+
+
+def _find_cache(environment: Mapping[str, str]) -> Path | None:
+    """The user's folder for caches; None where there is neither a variable nor a home."""
+    if given := environment.get("XDG_CACHE_HOME"):
+        return Path(given)
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError:  # nobody of this number is known here, as in many containers
+        return None
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        known = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
+    return known and parts.scheme in ("http", "https") and text.isascii() and text.isprintable()
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,11 @@ deflate stream becomes more than 1,032 times as long, and all members together t
 
 from __future__ import annotations
 
+import lzma
 import mmap
 import struct
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,6 +20,11 @@ import deflate
 
 from scripts.errors import Undecided
 
+# What reading an archive raises where it is no sound one; an OSError too: an offset that no file could have.
+DAMAGE = (
+    *(zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, OverflowError, OSError),
+    *(struct.error, zlib.error, lzma.LZMAError),
+)
 MAX_MEMBER = 8 << 30  # bytes of one member, unpacked; the largest known library has 1.04 GB
 _MAX_MEMBERS = 1 << 17
 _MAX_RATIO = 1032
@@ -26,7 +33,8 @@ _CENTRAL = struct.Struct("<4sHHHHHHIIIHHHHHII")
 _END = struct.Struct("<4sHHHHIIH")
 _END_64 = struct.Struct("<4sQHHIIQQQQ")
 _LOCATOR_64 = struct.Struct("<4sIQI")
-_ENCRYPTED, _DESCRIPTOR, _UTF8 = 0x1, 0x8, 0x800
+_LEVEL, _DESCRIPTOR, _UTF8 = 0x6, 0x8, 0x800
+_KNOWN_FLAGS = _LEVEL | _DESCRIPTOR | _UTF8  # others: encrypted, patches to another file, a directory that is hidden
 _ZIP64_VERSION, _FULL_16, _FULL_32 = 45, 0xFFFF, 0xFFFFFFFF
 
 
@@ -54,11 +62,17 @@ class ZipReader:
         try:
             with path.open("rb") as stream:
                 self._data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-                with zipfile.ZipFile(stream) as archive:
-                    infos = archive.infolist()
-        except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, OverflowError, struct.error) as error:
+                infos = self._list(stream)
+        except ValueError as error:  # of a file without a byte
             raise self.damaged(str(error)) from error
         self.members = self._check(infos)
+
+    def _list(self, stream: BinaryIO) -> list[zipfile.ZipInfo]:
+        try:
+            with zipfile.ZipFile(stream) as archive:
+                return archive.infolist()
+        except DAMAGE as error:
+            raise self.damaged(str(error)) from error
 
     def damaged(self, cause: str) -> Undecided:
         """The error that says why this file cannot be believed."""
@@ -70,11 +84,12 @@ class ZipReader:
         members: dict[str, ZipMember] = {}
         for info in infos:
             path = PurePosixPath(info.filename)
-            if path.is_absolute() or ".." in path.parts or "\\" in info.filename or not path.parts:
+            odd = "\\" in info.filename or any(ord(letter) < 32 for letter in info.filename)
+            if path.is_absolute() or ".." in path.parts or odd or not path.parts:
                 raise self.damaged(f"`{info.filename}` is not a path inside it")
             if info.filename in members:
                 raise self.damaged(f"it has `{info.filename}` twice")
-            if info.flag_bits & _ENCRYPTED or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            if info.flag_bits & ~_KNOWN_FLAGS or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise self.damaged(f"`{info.filename}` is packed in a way that wheels are not")
             members[info.filename] = ZipMember(info, self._find(info))
         return members

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from scripts.assemble.shell import shell_arguments
 from scripts.assemble.types import Step
 from scripts.buildkit.build import make_output
+from scripts.text import for_json
 from scripts.workspace import Workspace
 
 
@@ -20,7 +20,7 @@ def render_bake(steps: Sequence[Step], workspace: Workspace) -> str:
     parents = {step.parent.name for step in steps if step.parent}
     targets = {step.name: _target(step, workspace) for step in steps}
     group = {"default": {"targets": [step.name for step in steps if step.name not in parents]}}
-    return json.dumps({"group": group, "target": targets}, indent=2)
+    return for_json({"group": group, "target": targets}, indent=2)
 
 
 def _target(step: Step, workspace: Workspace) -> dict[str, object]:

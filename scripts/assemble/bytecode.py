@@ -124,7 +124,9 @@ class ByteCode:
         for member in archive.members.values():
             path = f"{site_packages(self._python)}/{member.name}"
             if path not in expected:
-                raise Undecided(f"byte code of nothing that {wheel.name} has: {member.name}", str(archive.path))
+                raise Undecided(
+                    f"byte code of nothing that {wheel.name} has: {member.name}", str(archive.path), "report this"
+                )
             entries.append(make_file(path, archive.read(member)))
         return entries
 

@@ -15,6 +15,7 @@ from scripts.matrix import AuditRule
 from scripts.model import Coverage, LockedFile, Outcome, Result, Target
 
 VERSION = 1
+_PROBLEM = ("cause", "place", "next_step")
 AUDIT = "audit"
 
 
@@ -28,7 +29,7 @@ def render_audit(audit: Audit, subject: str, target: Target, digest: str = "") -
         "passed": audit.passed,
         "driver": audit.driver or None,
         "libraries": [asdict(library) for library in audit.libraries],
-        "problems": [asdict(problem) for problem in audit.problems],
+        "problems": [{key: getattr(each, key) for key in _PROBLEM} for each in audit.problems],
     }
 
 

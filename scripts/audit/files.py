@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 from scripts.audit.library import VERSION, Library, dump_libraries, load_libraries, read_library
-from scripts.errors import ConfigError
+from scripts.errors import ConfigError, Undecided
 from scripts.files import write_json
 from scripts.gpucode import GpuCodeError, read_gpu_code
+from scripts.zips import DAMAGE
 
 # Where a wheel's `data` folder goes when it is installed; the rest of it goes outside of the packages' folder.
 _DATA = re.compile(r"^[^/]+\.data/(?:purelib|platlib)/")
@@ -32,18 +32,22 @@ def read_path(path: Path) -> list[Library]:
 def read_wheel(path: Path) -> list[Library]:
     """The libraries of a wheel, at the paths that they will have among the installed packages.
 
-    Raises ConfigError for a file that is not a complete wheel.
+    Raises Undecided for a file that is not a complete wheel.
     """
     found = []
     try:
-        with zipfile.ZipFile(path) as archive:
+        file = path.open("rb")
+    except OSError as error:
+        raise Undecided(f"cannot be read: {error.strerror}", str(path), "mend that, or name another file") from error
+    try:
+        with file, zipfile.ZipFile(file) as archive:
             for member in archive.infolist():
                 with archive.open(member) as stream:
                     library = read_library(_DATA.sub("", member.filename), member.file_size, stream)
                 if library:
                     found.append(library)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise ConfigError(f"not a wheel that can be read: {error}", str(path), "get the file again") from error
+    except DAMAGE as error:
+        raise Undecided(f"not a sound wheel: {error}", str(path), "fetch it again, and compare its hash") from error
     return found
 
 

@@ -90,7 +90,7 @@ def judge(libraries: Iterable[Library], compute: str, rules: Sequence[AuditRule]
 
 def _find_nothing(rows: Sequence[LibraryAudit]) -> list[Problem]:
     cause = "there is no GPU code at all"
-    return [] if rows else [Problem(cause, "", "this is no build for a GPU: audit one that is")]
+    return [] if rows else [Problem(cause, "the whole of it", "this is no build for a GPU: audit one that is")]
 
 
 def find_losses(before: Audit, after: Audit) -> list[Problem]:

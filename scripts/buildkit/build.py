@@ -53,8 +53,8 @@ class _Attempt:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
     @property
-    def reason(self) -> str:
-        return "\n".join(f"    {line}" for line in self.failure or self.text.splitlines()[-KEPT:])
+    def reason(self) -> list[str]:
+        return self.failure or self.text.splitlines()[-KEPT:]
 
 
 def make_command(build: Build) -> list[str]:
@@ -135,12 +135,14 @@ def _attempt(builder: Builder, build: Build, log: Path, update: Update, describe
 def _explain(builder: Builder, attempt: _Attempt) -> NoReturn:
     place, reason = str(attempt.log), attempt.reason
     if _FULL.search(attempt.text):
-        cause = f"the disk filled up during the build ({builder.where}):\n{reason}"
-        raise Undecided(cause, place, "free some space: `nox -s clean`")
+        cause = f"the disk filled up during the build ({builder.where})"
+        raise Undecided(cause, place, "free some space: `nox -s clean`", reason)
     if not builder.answers():
-        cause = f"{builder.where} does not answer after the build failed:\n{reason}"
-        raise Undecided(cause, place, "see that it runs (`nox -s engine -- status`), then run the same command again")
+        cause = f"{builder.where} does not answer after the build failed"
+        raise Undecided(
+            cause, place, "see that it runs (`nox -s engine -- status`), then run the same command again", reason
+        )
     if attempt.code < 0:
-        cause = f"docker buildx was killed by signal {-attempt.code}:\n{reason}"
-        raise Undecided(cause, place, "run the same command again")
-    raise BuildFailed(f"docker buildx build ended with exit code {attempt.code}:\n{reason}", place, "read the log")
+        cause = f"docker buildx was killed by signal {-attempt.code}"
+        raise Undecided(cause, place, "run the same command again", reason)
+    raise BuildFailed(f"docker buildx build ended with exit code {attempt.code}", place, "read the log", reason)

@@ -14,6 +14,7 @@ from docker.errors import DockerException
 
 from scripts.engine import Engine
 from scripts.errors import Undecided
+from scripts.files import in_home
 
 DEFAULT = "default"  # buildx's name for the BuildKit inside the engine
 _RUNNING = re.compile(r"^Status:\s+running\b", re.MULTILINE)
@@ -95,6 +96,6 @@ class EngineBuilder:
         """The engine, with a command line that knows the user's builders: an embedded one has settings of its own."""
         if self.name == DEFAULT:
             return self.engine
-        settings = os.environ.get("DOCKER_CONFIG") or str(Path.home() / ".docker")
+        settings = os.environ.get("DOCKER_CONFIG") or in_home("~/.docker")
         builders = {"BUILDX_CONFIG": os.environ.get("BUILDX_CONFIG") or f"{settings}/buildx"}
         return replace(self.engine, environment={**self.engine.environment, **builders})

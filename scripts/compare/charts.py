@@ -5,12 +5,11 @@ Colours are the page's, by class, so that they follow its light or dark scheme.
 
 from __future__ import annotations
 
-from xml.sax.saxutils import escape
-
 from scripts.compare.figures import Figure, Missing
 from scripts.compare.gather import Comparison
 from scripts.compare.rows import Row, Section
 from scripts.compare.words import format_number, shorten
+from scripts.text import for_markup
 
 SERIES = 4  # colours; further columns take them again
 _LABEL, _BAR, _VALUE = 300, 420, 240  # widths in pixels
@@ -39,7 +38,7 @@ def _draw(comparison: Comparison, title: str, unit: str, found: dict[Row, list[F
     longest = max((each.spread[1] for each in figures), default=0) or 1
     block = len(comparison.columns) * _HEIGHT + _GAP
     width, height = _LABEL + _BAR + _VALUE, _TOP + len(found) * block
-    name = escape(f"{title}, {unit}", {'"': "&quot;"})
+    name = for_markup(f"{title}, {unit}")
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" aria-label="{name}">',
         *_legend(comparison, figures[0].better),
@@ -47,7 +46,9 @@ def _draw(comparison: Comparison, title: str, unit: str, found: dict[Row, list[F
     for number, (row, places) in enumerate(found.items()):
         top = _TOP + number * block
         middle = top + block / 2
-        parts.append(f'<text class="label" x="{_LABEL - 10}" y="{middle}" text-anchor="end">{escape(row.title)}</text>')
+        parts.append(
+            f'<text class="label" x="{_LABEL - 10}" y="{middle}" text-anchor="end">{for_markup(row.title)}</text>'
+        )
         for offset, each in enumerate(places):
             parts += _bar(each, offset, top + offset * _HEIGHT, longest)
     return "\n".join([*parts, "</svg>"])
@@ -58,8 +59,8 @@ def _legend(comparison: Comparison, better: str) -> list[str]:
     for number, column in enumerate(comparison.columns):
         left = _LABEL + number * 190
         parts.append(f'<rect class="s{number % SERIES}" x="{left}" y="6" width="11" height="11"/>')
-        parts.append(f'<text x="{left + 16}" y="16">{escape(column.title)}</text>')
-    return [*parts, f'<text class="quiet" x="10" y="16">{escape(better)} is better</text>']
+        parts.append(f'<text x="{left + 16}" y="16">{for_markup(column.title)}</text>')
+    return [*parts, f'<text class="quiet" x="10" y="16">{for_markup(better)} is better</text>']
 
 
 def _bar(figure: Figure | Missing, series: int, top: float, longest: float) -> list[str]:
@@ -67,7 +68,7 @@ def _bar(figure: Figure | Missing, series: int, top: float, longest: float) -> l
     if isinstance(figure, Missing):
         reason = shorten(figure)
         short = reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]} …"
-        return [f'<text class="missing" x="{_LABEL + 4}" y="{baseline}">{escape(short)}</text>']
+        return [f'<text class="missing" x="{_LABEL + 4}" y="{baseline}">{for_markup(short)}</text>']
     length, least, largest = (round(_BAR * value / longest, 1) for value in (figure.value, *figure.spread))
     middle = top + _HEIGHT / 2 - 1
     end = _LABEL + max(length, largest) + 8
@@ -75,5 +76,5 @@ def _bar(figure: Figure | Missing, series: int, top: float, longest: float) -> l
     return [
         f'<rect class="s{series % SERIES}" x="{_LABEL}" y="{top}" width="{length}" height="{_HEIGHT - 3}"/>',
         f'<line class="spread" x1="{_LABEL + least}" x2="{_LABEL + largest}" y1="{middle}" y2="{middle}"/>',
-        f'<text x="{end}" y="{baseline}">{escape(text)}</text>',
+        f'<text x="{end}" y="{baseline}">{for_markup(text)}</text>',
     ]

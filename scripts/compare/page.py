@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 
 from scripts.compare.charts import draw_section
 from scripts.compare.figures import Figure, Missing
@@ -21,6 +20,7 @@ from scripts.compare.words import (
     title_of,
 )
 from scripts.markup import Markup, bullets, element, inline, join, table
+from scripts.text import for_markup
 
 _STYLE = """
 :root { color-scheme: light dark; --back: #fff; --text: #1c2024; --quiet: #666d75; --line: #d9dde1; --bad: #b42318;
@@ -44,7 +44,7 @@ svg text { fill: var(--text); } svg .quiet { fill: var(--quiet); } svg .missing 
 def render_page(comparison: Comparison) -> str:
     """The whole report."""
     commands = list_commands(comparison)
-    title = escape(title_of(comparison))
+    title = for_markup(title_of(comparison))
     parts = [
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
@@ -63,10 +63,10 @@ def render_page(comparison: Comparison) -> str:
     if absent := list_absent(comparison):
         parts += ["<p>Not compared:</p>", bullets(absent)]
     for section in comparison.sections:
-        parts += [f"<h2>{escape(section.title)}</h2>", f"<p>{escape(section.text)}</p>"]
+        parts += [f"<h2>{for_markup(section.title)}</h2>", f"<p>{for_markup(section.text)}</p>"]
         parts += draw_section(comparison, section)
         parts.append(_section_table(comparison, section, commands))
-    items = "".join(f"<li><code>{escape(command)}</code></li>" for command in commands)
+    items = "".join(f"<li><code>{for_markup(command)}</code></li>" for command in commands)
     parts += [
         "<h2>Commands</h2>",
         f"<p>The servers', to which the numbers in brackets refer:</p>\n<ol>{items}</ol>",

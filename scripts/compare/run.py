@@ -14,7 +14,7 @@ from scripts.compare.figures import count_runs
 from scripts.compare.models import MODELS
 from scripts.console import Update
 from scripts.console import step as announce
-from scripts.errors import HallmarkError, Undecided
+from scripts.errors import HallmarkError, Problem, Undecided
 from scripts.matrix import Scenario
 from scripts.pipeline import Bench, Job
 from scripts.pipeline.candidate import Candidate, read_candidate
@@ -110,7 +110,8 @@ def measure(bench: Bench, subjects: Sequence[Subject], asked: Asked) -> tuple[st
             except HallmarkError as error:
                 undecided[subject.job.cell.id] = explain(error)
         if subjects and not ready:
-            raise Undecided("; ".join(f"{cell}: {reason}" for cell, reason in undecided.items()), "compare")
+            mend = "mend that, then run the same command again"
+            raise Undecided([Problem(reason, cell, mend) for cell, reason in undecided.items()])
         for part in asked.parts:
             for subject, candidate, work in ready:
                 try:
@@ -126,7 +127,7 @@ def obtain_candidate(bench: Bench, job: Job) -> Candidate:
         return receive(bench, job.step, job.options.digest, job.options.source).candidate
     known = read_candidate(bench.workspace, job.step.build_id)
     if known is None:
-        raise Undecided("its candidate is not here", "", f"nox -s build -- {job.cell.id}")
+        raise Undecided("its candidate is not here", job.cell.id, f"nox -s build -- {job.cell.id}")
     return known
 
 

@@ -8,6 +8,7 @@ from scripts.compare.asked import PARTS
 from scripts.compare.figures import Figure, Missing
 from scripts.compare.gather import Comparison
 from scripts.compare.rows import describe_part
+from scripts.text import one_line
 
 _LONGEST = 300  # characters of a reason; all of it is in the log
 
@@ -74,7 +75,7 @@ def format_spread(figure: Figure) -> str:
 def shorten(missing: Missing) -> str:
     """Why there is no number, in one line."""
     lines = missing.reason.splitlines() or [""]
-    text = lines[0] if len(lines[0]) <= _LONGEST else f"{lines[0][:_LONGEST]} …"
+    text = one_line(lines[0] if len(lines[0]) <= _LONGEST else f"{lines[0][:_LONGEST]} …")
     return f"failed: {text}" if missing.failed else text
 
 

@@ -77,5 +77,4 @@ def _explain(error: BuildFailed, log: Path) -> BuildFailed:
     except OSError:
         return error
     relevant = find_relevant(lines)
-    cause = "\n".join(["it could not be compiled:", *(f"    {line}" for line in relevant)])
-    return BuildFailed(cause, str(log), advise(relevant) or "read the log")
+    return BuildFailed("it could not be compiled", str(log), advise(relevant) or "read the log", relevant)

@@ -28,4 +28,4 @@ def fetch_sources(steps: Sequence[CompileStep], site: Site, platform: Platform) 
     except Undecided as error:
         problems += error.problems
     if problems:
-        raise Undecided([*problems, Problem(f"{len(problems)} sources are not to be had", "", NEXT_STEP)])
+        raise Undecided([*problems, Problem(f"{len(problems)} sources are not to be had", "compile", NEXT_STEP)])

@@ -155,8 +155,9 @@ class Embedded:
             if version := self._ask_version():
                 return version
             time.sleep(0.2)
-        tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-5:])
-        raise Undecided(f"the embedded engine did not start within {START_S} s:\n{tail}", str(self.log))
+        tail = self.log.read_text(errors="replace").splitlines()[-5:]
+        cause = f"the embedded engine did not start within {START_S} s"
+        raise Undecided(cause, str(self.log), "read the log; `nox -s doctor` says what is missing here", tail)
 
     def _ask_version(self) -> str:
         if not self.socket.exists():

@@ -18,6 +18,8 @@ from docker.errors import DockerException
 
 from scripts.errors import Undecided
 
+# What the SDK raises for an address that is none, and for answers that are not an engine's.
+NONSENSE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 API_TIMEOUT_S = 600  # unpacking a 10 GB image happens within one request
 END_S = 20  # for a command that was asked to end: it tells the builder first
 
@@ -42,7 +44,7 @@ class Engine:
         """The SDK's client. Raises Undecided where the engine no longer answers."""
         try:
             return docker.DockerClient(base_url=self.host, timeout=API_TIMEOUT_S)
-        except DockerException as error:
+        except (DockerException, *NONSENSE) as error:
             raise Undecided(f"the engine does not answer: {error}", self.host, "nox -s engine -- up") from error
 
     @contextmanager
@@ -114,7 +116,7 @@ class Engine:
 
     def _require_going(self) -> None:
         if self._ended.is_set():
-            raise Undecided("the run was interrupted", self.host)
+            raise Undecided("the run was interrupted", self.host, "run the same command again")
 
     def query(self, arguments: list[str]) -> str:
         """Run the docker CLI and return what it printed. Raises Undecided where it fails."""
@@ -126,7 +128,8 @@ class Engine:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise Undecided(str(error), f"docker {arguments[0]}", "nox -s engine -- status") from error
         if run.returncode != 0:
-            raise Undecided(run.stderr.strip(), f"docker {arguments[0]}", "nox -s engine -- status")
+            cause = f"ended with exit code {run.returncode}"
+            raise Undecided(cause, f"docker {arguments[0]}", "nox -s engine -- status", run.stderr.splitlines())
         return run.stdout
 
     def prune_build_cache(self, *, everything: bool = False) -> None:

@@ -10,11 +10,13 @@ import docker
 from docker.errors import DockerException
 from packaging.version import InvalidVersion, Version
 
-from scripts.engine.engine import Engine
+from scripts.engine.engine import NONSENSE, Engine
+from scripts.text import one_line
 
 # Engine 26.0 is the first with BuildKit 0.13, which `rewrite-timestamp` and building from scratch need. Debian's builds
 # of the engine do not say which BuildKit they hold, so the engine's own version is asked.
 MINIMUM = Version("26.0")
+_LONGEST = 200  # characters of an address or a version in a sentence
 CONTAINERD = "io.containerd.snapshotter.v1"
 
 
@@ -23,10 +25,12 @@ def probe_host() -> tuple[Engine | None, str]:
     host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
     try:
         client = docker.DockerClient(base_url=host, timeout=10)
-        version = str(client.version()["Version"])
-        status = dict(client.info().get("DriverStatus") or [])
+        version = one_line(client.version()["Version"], _LONGEST)
+        status = {str(key): str(value) for key, value in client.info().get("DriverStatus") or []}
     except (DockerException, OSError):
-        return None, f"no Docker Engine answers at {host}"
+        return None, f"no Docker Engine answers at {one_line(host, _LONGEST)}"
+    except NONSENSE:
+        return None, f"what answers at {one_line(host, _LONGEST)} is no Docker Engine"
     if why := find_shortcoming(version, status.get("driver-type", "")):
         return None, why
     try:

@@ -44,12 +44,12 @@ def download(session: requests.Session, file: LockedFile, cache: Cache, sources:
                 return
     if file.kind in ("wheel", "sdist") and sources.index_fault:
         tried.append(f"the package index: {sources.index_fault}")
-    places = "".join(f"\n    {line}" for line in tried) or "\n    no address and no folder is known for it"
     raise Undecided(
-        f"could not be fetched ({f'{file.size} bytes, ' if file.size else ''}SHA-256 {file.sha256}); tried:{places}",
+        f"could not be fetched ({f'{file.size} bytes, ' if file.size else ''}SHA-256 {file.sha256}); tried:",
         file.file,
         "run the same command again to resume; if it is gone upstream: `nox -s lock`, or put the file into a folder "
         "named in HALLMARK_WHEELS",
+        tried or ["no address and no folder is known for it"],
     )
 
 

@@ -82,7 +82,7 @@ class _Board:
 
     def advance(self, file: LockedFile, have: int) -> None:
         if self._stopped:
-            raise Undecided("stopped", file.file)
+            raise Undecided("stopped", file.file, "run the same command again to resume")
         with self._guard:
             self._have[file.sha256] = have
             done = sum(self._have.values())

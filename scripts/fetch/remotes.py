@@ -39,19 +39,20 @@ class Remotes:
         """
         if self.repository.has_tree(commit):
             return
-        tried = ""
+        tried = []
         for place in list_places(url, commit, self.site):
             try:
                 self._bring_from(place, commit, update)
             except Missing as error:
-                tried += f"\n    {place}: {error}"
+                tried.append(f"{place}: {error}")
             else:
                 return
         name = name_repository(url)
         raise Undecided(
-            f"commit {commit} could not be fetched; tried:{tried}",
+            f"commit {commit} could not be fetched; tried:",
             what,
             f"have {name}.git on a mirror in HALLMARK_MIRRORS, or in a folder in HALLMARK_WHEELS: it or a bundle",
+            tried,
         )
 
     def find_tag(self, url: str, tag: str) -> str:
@@ -65,7 +66,7 @@ class Remotes:
             with self._asking(url):
                 listed = self.repository.run("ls-remote", "--", url, reference, peeled).decode()
         except Missing as error:
-            raise Undecided(str(error)) from error
+            raise Undecided(f"its tags cannot be listed: {error}", url, "run the same command again") from error
         found = {name: commit for commit, _, name in (line.partition("\t") for line in listed.splitlines())}
         return found.get(peeled) or found.get(reference, "")
 

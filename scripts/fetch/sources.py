@@ -9,6 +9,7 @@ from pathlib import Path
 from scripts.errors import HallmarkError
 from scripts.index import find_sdists, resolve_wheels
 from scripts.matrix import Platform
+from scripts.matrix.names import is_file_name, is_path
 from scripts.model import LockedFile
 from scripts.site import PipSettings, Site, read_apt_mirrors, read_pip_settings
 
@@ -25,16 +26,18 @@ class Sources:
 
     def urls(self, file: LockedFile) -> list[str]:
         """Addresses to try in turn: the site's own index, the upstream address, then the mirrors."""
-        found = [f"{root}/{file.path}" for root in self.apt_roots if file.path]
+        path = file.path if is_path(file.path) else ""  # a lock is read by others too, who need not have checked it
+        found = [f"{root}/{path}" for root in self.apt_roots if path]
         if file.file in self.index_urls:
             found.append(self.index_urls[file.file])
         if file.url:
             found.append(file.url)
-        return found + [f"{mirror}/{file.path or file.file}" for mirror in self.mirrors]
+        return found + [f"{mirror}/{path or file.file}" for mirror in self.mirrors if path or is_file_name(file.file)]
 
     def paths(self, file: LockedFile) -> list[Path]:
         """Local files of that name, tried when no address had the bytes."""
-        return [path for folder in self.folders if (path := folder / file.file).is_file()]
+        named = [folder / file.file for folder in self.folders] if is_file_name(file.file) else []
+        return [path for path in named if path.is_file()]
 
 
 def find_sources(site: Site, platform: Platform, missing: Sequence[LockedFile]) -> Sources:

@@ -51,8 +51,8 @@ class Archive:
         if run.returncode != 0:
             # On stdout it says which packages cannot be had together, below lines on what it is doing.
             lines = [line for line in (run.stdout + run.stderr).splitlines() if not line.endswith("...")]
-            said = "\n".join(line for line in lines if line.strip())
-            raise ConfigError(said, "apt-get install", "correct the packages in image.toml, or add a suite")
+            mend = "correct the packages in image.toml, or add a suite"
+            raise ConfigError("apt finds no such set", "apt-get install", mend, filter(str.strip, lines))
         chosen = sorted(_INSTALLED.findall(run.stdout))
         lost = [name for name, version in chosen if (name, version) not in self.packages]
         if lost or not chosen:

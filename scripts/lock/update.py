@@ -44,7 +44,8 @@ def update_tools(matrix: Matrix, pip: PipSettings) -> bool:
             with open_archive([suite]) as archive:
                 newest = archive.find_newest()
                 if missing := sorted(set(names) - set(newest)):
-                    raise ConfigError(f"no package {', '.join(missing)} in {suite}", "matrix.toml: [tools]")
+                    cause = f"no package {', '.join(missing)} in {suite}"
+                    raise ConfigError(cause, "matrix.toml: [tools]", "correct the name, or add a suite")
                 files += [lock_stanza(newest[name]) for name in sorted(names)]
                 epoch = max(epoch, archive.epoch)
         found = resolve_wheels([f"uv=={matrix.tools.uv}"], (), matrix.platform, pip, with_dependencies=False)

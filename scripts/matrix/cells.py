@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 from scripts.errors import Problem
+from scripts.matrix.names import LONGEST_TAG
 from scripts.matrix.reader import find_repeated
 from scripts.matrix.rules import Scope
 from scripts.matrix.types import Exclusion, Image, Matrix
 from scripts.model import Cell
+from scripts.text import name_some
+
+_BUILD_DIGITS = 12  # of a build id, at the end of a fixed tag
 
 
 def make_cells(matrix: Matrix) -> list[Cell]:
@@ -38,24 +43,24 @@ def find_idle_exclusions(matrix: Matrix) -> list[Problem]:
     ]
 
 
-def find_clashes(matrix: Matrix) -> list[Problem]:
+def find_clashes(matrix: Matrix, cells: Sequence[Cell]) -> list[Problem]:
     """Names that two things share, be they cells, candidates or images: steps, evidence and tags are known by them."""
-    cells: defaultdict[str, list[Cell]] = defaultdict(list)
+    named: defaultdict[str, list[Cell]] = defaultdict(list)
     candidates: defaultdict[str, set[tuple[str, ...]]] = defaultdict(set)
-    for cell in make_cells(matrix):
-        cells[cell.id].append(cell)
+    for cell in cells:
+        named[cell.id].append(cell)
         candidates[cell.candidate].add((cell.image, cell.line, cell.target.compute, cell.recipe))
     images = {image.name for image in matrix.images.values() if not image.cells}
 
     def counts_twice(name: str) -> bool:
-        found = len(cells[name]) + len(candidates[name]) + (name in images)
+        found = len(named[name]) + len(candidates[name]) + (name in images)
         # Where a target adds nothing to its candidate's name, one name says both: `vllm-cpu`.
-        same = found == 2 and bool(candidates[name]) and [cell.candidate for cell in cells[name]] == [name]
+        same = found == 2 and bool(candidates[name]) and [cell.candidate for cell in named[name]] == [name]
         return found > 1 and not same
 
     return [
         Problem(f"two things would be called `{name}`", "matrix.toml", "rename a target, recipe or image")
-        for name in sorted({*cells, *candidates, *images})
+        for name in sorted({*named, *candidates, *images})
         if counts_twice(name)
     ]
 
@@ -73,15 +78,27 @@ def find_mixed_recipes(matrix: Matrix) -> list[Problem]:
     return problems
 
 
-def find_idle_recipes(matrix: Matrix) -> list[Problem]:
+def find_idle_recipes(matrix: Matrix, cells: Sequence[Cell]) -> list[Problem]:
     """Recipes that no cell uses, all of theirs being excluded: they would be locked for nothing."""
-    used = {(cell.image, cell.recipe, cell.line) for cell in make_cells(matrix)}
+    used = {(cell.image, cell.recipe, cell.line) for cell in cells}
     return [
         Problem(f"no cell uses [recipe.{name}.{line}]", f"images/{image.name}/image.toml", "delete it, or an exclusion")
         for image in matrix.images.values()
         for name, line in image.recipes
         if (image.name, name, line) not in used
     ]
+
+
+def find_long_tags(matrix: Matrix, cells: Sequence[Cell]) -> list[Problem]:
+    """Cells whose fixed tag is longer than registries take: it has the version, the cell and the build in it."""
+    problems = []
+    for cell in cells:
+        recipe = matrix.images[cell.image].recipes.get((cell.recipe, cell.line))
+        length = len(f"{recipe.version if recipe else ''}-{cell.variant}-") + _BUILD_DIGITS
+        if length > LONGEST_TAG:
+            cause = f"its tag would have {length} characters, and a tag has {LONGEST_TAG} at most"
+            problems.append(Problem(cause, cell.id, "give the target, the recipe or the version a shorter name"))
+    return problems
 
 
 def find_wrong_components(matrix: Matrix) -> list[Problem]:
@@ -95,7 +112,7 @@ def find_wrong_components(matrix: Matrix) -> list[Problem]:
             known = [matrix.components[each] for each in recipe.compile if each in matrix.components]
             for each in recipe.compile:
                 if each not in matrix.components:
-                    known_ids = f"one of: {', '.join(matrix.components) or 'none is written'}"
+                    known_ids = name_some(matrix.components, "no component is written: write one")
                     problems.append(Problem(f"unknown component `{each}`", place, known_ids))
                 elif line not in matrix.components[each].lines:
                     cause = f"{each} is not for CUDA {line}"
@@ -120,9 +137,8 @@ def _product(matrix: Matrix) -> list[Cell]:
     ]
 
 
-def find_idle_rules(matrix: Matrix) -> list[Problem]:
+def find_idle_rules(matrix: Matrix, cells: Sequence[Cell]) -> list[Problem]:
     """Rules of images that apply to no cell: a misspelt scope would otherwise demand nothing in silence."""
-    cells = make_cells(matrix)
     return [
         Problem(
             "applies to no cell of this image",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from scripts.errors import ConfigError, Problem
@@ -11,28 +10,35 @@ from scripts.matrix.cells import (
     find_idle_exclusions,
     find_idle_recipes,
     find_idle_rules,
+    find_long_tags,
     find_mixed_recipes,
     find_wrong_components,
+    make_cells,
 )
-from scripts.matrix.images import NAME, load_images
+from scripts.matrix.images import load_images
+from scripts.matrix.names import COMPUTE, CUDA_LINE, LETTERS, VERSION, is_name
 from scripts.matrix.read_components import load_components
 from scripts.matrix.reader import Table, parse_toml
 from scripts.matrix.types import Exclusion, Matrix, Platform, Tools
 from scripts.model import CudaLine, Target
+from scripts.text import name_some
 
-_VERSION = re.compile(r"\d+(\.\d+)*")
+_NONE = "there is none yet: write one"
 
 
 def load_matrix(root: Path) -> Matrix:
     """The matrix of a checkout. Raises one ConfigError that holds every mistake found in all of its files."""
     problems: list[Problem] = []
-    table = Table(parse_toml(root / "matrix.toml", "matrix.toml"), "matrix.toml", problems)
+    try:
+        table = Table(parse_toml(root / "matrix.toml", "matrix.toml"), "matrix.toml", problems)
+    except ConfigError as error:
+        raise ConfigError([*error.problems, *_find_others(root)]) from error
     if table.number("version") != 1 and "version" in table:
         table.note("this program reads version 1", "version", "upgrade the program or the file")
     recipes = table.strings("recipes")
     for name in recipes:
-        if not NAME.fullmatch(name):
-            table.note(f"`{name}` cannot be part of a cell's id", "recipes")
+        if not is_name(name):
+            table.note(f"`{name}` cannot be part of a cell's id", "recipes", LETTERS)
     cuda = {key: _cuda(key, item) for key, item in _entries(table.table("cuda"))}
     targets = {key: _target(key, item, recipes) for key, item in _entries(table.table("targets"))}
     matrix = Matrix(
@@ -54,6 +60,15 @@ def load_matrix(root: Path) -> Matrix:
     return matrix
 
 
+def _find_others(root: Path) -> list[Problem]:
+    """What is wrong with the other files, where matrix.toml cannot be read: what refers to it is not looked at."""
+    problems: list[Problem] = []
+    if (root / "images").is_dir():
+        load_images(root, problems, None, ())
+        load_components(root, problems, None)
+    return problems
+
+
 def _entries(table: Table) -> list[tuple[str, Table]]:
     return [(key, table.table(key)) for key in table.names()]
 
@@ -61,7 +76,9 @@ def _entries(table: Table) -> list[tuple[str, Table]]:
 def _cuda(key: str, table: Table) -> CudaLine:
     line = CudaLine(key, toolkit=_version(table, "toolkit"), driver=_version(table, "driver"))
     if line.toolkit and not line.toolkit.startswith(f"{key}."):
-        table.note(f"toolkit {line.toolkit} is not of the line {key}", "toolkit")
+        table.note(f"toolkit {line.toolkit} is not of the line {key}", "toolkit", f"name a release {key}.Z of it")
+    if not CUDA_LINE.fullmatch(key):
+        table.note(f"`{key}` is not a CUDA line", next_step="write it as 12.8: major and minor")
     table.finish()
     return line
 
@@ -71,17 +88,20 @@ def _target(key: str, table: Table, recipes: tuple[str, ...]) -> Target:
         id=key,
         name=table.string("name"),
         recipe=table.string("recipe"),
-        compute=_version(table, "compute", ""),
+        compute=table.string("compute", ""),
         driver=_version(table, "driver", ""),
         memory=table.number("memory", 0),
     )
-    if not NAME.fullmatch(key):
-        table.note(f"`{key}` cannot be part of a tag", next_step="use lower-case letters, digits, `-`, `_` and `.`")
+    if target.compute and not COMPUTE.fullmatch(target.compute):
+        table.note(f"`{target.compute}` is not a compute capability", "compute", "write it as 12.0: major and minor")
+    if not is_name(key):
+        table.note(f"`{key}` cannot be part of a tag", next_step=LETTERS)
     if target.recipe and recipes and target.recipe not in recipes:
-        table.note(f"unknown recipe `{target.recipe}`", "recipe", f"one of: {', '.join(recipes)}")
+        table.note(f"unknown recipe `{target.recipe}`", "recipe", name_some(recipes, _NONE))
     for key in ("driver", "memory"):
         if target.has_gpu and key not in table:
-            table.note(f"missing key `{key}`, which a target with a compute capability needs")
+            cause = f"missing key `{key}`, which a target with a compute capability needs"
+            table.note(cause, next_step=f"write `{key} = …` there")
     table.finish()
     return target
 
@@ -89,7 +109,7 @@ def _target(key: str, table: Table, recipes: tuple[str, ...]) -> Target:
 def _exclusion(table: Table) -> Exclusion:
     fields = {key: table.string(key, "") for key in ("image", "cuda", "target", "recipe")}
     if not any(fields.values()):
-        table.note("names no image, cuda, target or recipe, so it would exclude everything")
+        table.note("names no image, cuda, target or recipe, so it would exclude everything", next_step="name one")
     exclusion = Exclusion(reason=table.string("reason"), **fields)
     table.finish()
     return exclusion
@@ -98,8 +118,8 @@ def _exclusion(table: Table) -> Exclusion:
 def _platform(table: Table) -> Platform:
     platform = Platform(_version(table, "python"), _version(table, "glibc"), table.strings("suites"))
     for key, value in (("python", platform.python), ("glibc", platform.glibc)):
-        if _VERSION.fullmatch(value) and value.count(".") != 1:
-            table.note(f"`{value}` is not of the form X.Y", key)
+        if VERSION.fullmatch(value) and value.count(".") != 1:
+            table.note(f"`{value}` is not of the form X.Y", key, "write major and minor alone")
     table.finish()
     return platform
 
@@ -111,8 +131,8 @@ def _tools(table: Table) -> Tools:
 
 def _version(table: Table, key: str, default: str | None = None) -> str:
     value = table.string(key, default)
-    if value and not _VERSION.fullmatch(value):
-        table.note(f"`{value}` is not a version like 12.8", key)
+    if value and not VERSION.fullmatch(value):
+        table.note(f"`{value}` is not a version like 12.8", key, "write digits and dots")
     return value
 
 
@@ -123,7 +143,7 @@ def _references(matrix: Matrix, found: list[Problem]) -> list[Problem]:
     for image in matrix.images.values():
         place = f"images/{image.name}/image.toml"
         if image.parent and image.parent not in matrix.images:
-            problems.append(Problem(f"unknown parent `{image.parent}`", place, f"one of: {', '.join(parents)}"))
+            problems.append(Problem(f"unknown parent `{image.parent}`", place, name_some(parents, _NONE)))
         elif image.parent and matrix.images[image.parent].cells:
             problems.append(
                 Problem(f"parent `{image.parent}` is built in cells", place, "name a `cells = false` image")
@@ -134,8 +154,9 @@ def _references(matrix: Matrix, found: list[Problem]) -> list[Problem]:
     # Which cells exist is unknown while anything is broken: its mistake would be reported a second time, as another.
     if not problems and not found and matrix.images and matrix.recipes:
         # Under different recipes unsaid, candidates clash for that reason alone.
-        problems += find_idle_exclusions(matrix) + (find_mixed_recipes(matrix) or find_clashes(matrix))
-        problems += find_idle_recipes(matrix) + find_idle_rules(matrix)
+        cells = make_cells(matrix)
+        problems += find_idle_exclusions(matrix) + (find_mixed_recipes(matrix) or find_clashes(matrix, cells))
+        problems += find_idle_recipes(matrix, cells) + find_idle_rules(matrix, cells) + find_long_tags(matrix, cells)
     return problems
 
 

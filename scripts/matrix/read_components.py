@@ -11,17 +11,19 @@ from packaging.version import InvalidVersion, Version
 
 from scripts.errors import Problem
 from scripts.matrix.components import Component, ComponentLine, Memory, Source
+from scripts.matrix.names import ADDRESS, LETTERS, LONGEST_NAME, NAME, is_name
 from scripts.matrix.reader import Table, find_repeated, read_tables
+from scripts.text import name_some
 
-_NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
+_NONE = "there is none yet: write one into matrix.toml"
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_SDIST = re.compile(r"(?P<name>[a-z0-9-]+)==(?P<version>\S+)")
+_SDIST = re.compile(r"(?P<name>[a-z0-9-]+)==(?P<version>[!-~]+)")
 _KINDS = ("sdist", "url", "repository")
 
 
-def load_components(root: Path, problems: list[Problem], cuda: Collection[str]) -> dict[str, Component]:
+def load_components(root: Path, problems: list[Problem], cuda: Collection[str] | None) -> dict[str, Component]:
     """The components of a checkout by id; every mistake is noted in `problems`."""
     found: dict[str, Component] = {}
     files = sorted((root / "images").glob("*/components/*/*.toml"))
@@ -33,7 +35,7 @@ def load_components(root: Path, problems: list[Problem], cuda: Collection[str]) 
     return found
 
 
-def _read_component(path: Path, table: Table, cuda: Collection[str]) -> Component:
+def _read_component(path: Path, table: Table, cuda: Collection[str] | None) -> Component:
     cost = table.table("cost") if "cost" in table else None
     component = Component(
         name=path.parent.name,
@@ -53,14 +55,18 @@ def _read_component(path: Path, table: Table, cuda: Collection[str]) -> Componen
         cost.finish()
     if component.distribution and component.distribution != canonicalize_name(component.distribution):
         table.note(
-            f"`{component.distribution}` is spelled `{canonicalize_name(component.distribution)}`", "distribution"
+            f"`{component.distribution}` is spelled `{canonicalize_name(component.distribution)}`",
+            "distribution",
+            "write it so",
         )
-    if not _NAME.fullmatch(component.name):
-        table.note(f"the folder's name `{component.name}` cannot be part of a name")
+    if not is_name(component.name):
+        table.note(f"the folder's name `{component.name}` cannot be part of a name", next_step=LETTERS)
     try:
+        if len(component.version) > LONGEST_NAME:
+            raise InvalidVersion
         Version(component.version)
     except InvalidVersion:
-        table.note(f"the file's name `{component.version}` is not a version")
+        table.note(f"the file's name `{component.version}` is not a version", next_step="name it as 0.29.0.toml")
     if not component.script.is_file():
         table.note("there is no build script beside it", next_step="write an executable file `build`")
     if not component.lines:
@@ -74,17 +80,19 @@ def _check_sources(component: Component, table: Table) -> None:
     for line in component.lines:
         sources = component.sources_for(line)
         for name in find_repeated([source.name for source in sources]):
-            table.note(f"`{name}` stands twice for CUDA {line}", "source")
+            table.note(f"`{name}` stands twice for CUDA {line}", "source", "leave one of them")
         if not sources or sources[0].lines or sources[0] is not component.sources[0]:
-            table.note("the first source is the main one, and is for every line", "source")
+            table.note(
+                "the first source is the main one, and is for every line", "source", "let the first name no `lines`"
+            )
         elif sources[0].pin:
-            table.note("the first source is the one that pins are read in", "source.1.pin")
+            table.note("the first source is the one that pins are read in", "source.1.pin", "write its `commit`")
 
 
-def _lines(table: Table, cuda: Collection[str]) -> list[tuple[str, Table]]:
+def _lines(table: Table, cuda: Collection[str] | None) -> list[tuple[str, Table]]:
     for line in table.names():
-        if line not in cuda:
-            table.note(f"unknown CUDA line `{line}`", next_step=f"one of: {', '.join(cuda)}")
+        if cuda is not None and line not in cuda:
+            table.note(f"unknown CUDA line `{line}`", next_step=name_some(cuda, _NONE))
     return [(line, table.table(line)) for line in table.names()]
 
 
@@ -103,7 +111,7 @@ def _read_memory(table: Table) -> Memory:
     for item in table.tables("heavy"):
         pattern, gib = item.string("units"), item.amount("gib")
         if pattern.split() != [pattern]:
-            item.note("expected a pattern without spaces", "units")
+            item.note("expected a pattern without spaces", "units", "write `*` for them")
         heavy.append((pattern, gib))
         item.finish()
     memory = Memory(table.amount("unit"), tuple(heavy))
@@ -120,10 +128,11 @@ def _read_arguments(table: Table) -> dict[str, str]:
     return found
 
 
-def _read_source(table: Table, cuda: Collection[str]) -> Source:
+def _read_source(table: Table, cuda: Collection[str] | None) -> Source:
     kinds = [kind for kind in _KINDS if kind in table]
     if len(kinds) != 1:
-        table.note(f"expected one of {', '.join(_KINDS)}, found {' and '.join(kinds) or 'none'}")
+        cause = f"expected one of {', '.join(_KINDS)}, found {' and '.join(kinds) or 'none'}"
+        table.note(cause, next_step="leave one of them" if kinds else "write one of them")
     kind = kinds[0] if kinds else ""
     is_git, is_archive = kind == "repository", kind == "url"
     source = Source(
@@ -143,34 +152,35 @@ def _read_source(table: Table, cuda: Collection[str]) -> Source:
     )
     for key in ("commit", "tag", "submodules"):
         if key in table and not is_git:
-            table.note("is said of a git repository alone", key)
+            table.note("is said of a git repository alone", key, "delete it, or write a `repository`")
     if "pin" in table and kind == "sdist":
-        table.note("an sdist is what its version says", "pin")
+        table.note("an sdist is what its version says", "pin", "delete it")
     if is_git and not (source.commit or source.pin):
-        table.note("missing key `commit`, or `pin`: the file in which upstream's build names it")
+        cause = "missing key `commit`, or `pin`: the file in which upstream's build names it"
+        table.note(cause, next_step="write one of them")
     _check_values(source, table, cuda)
     table.finish()
     return source
 
 
-def _check_values(source: Source, table: Table, cuda: Collection[str]) -> None:
+def _check_values(source: Source, table: Table, cuda: Collection[str] | None) -> None:
     checks = (
-        ("name", _NAME, "a name of lower-case letters, digits, `-`, `_` and `.`"),
+        ("name", NAME, "a name of lower-case letters, digits, `-`, `_` and `.`"),
         ("sdist", _SDIST, "`name==version`, the name in its normalised spelling"),
         ("sha256", _SHA256, "64 hexadecimal digits"),
         ("commit", _COMMIT, "40 hexadecimal digits"),
         ("variable", _VARIABLE, "capitals, digits and `_`"),
-        ("url", re.compile(r"https://\S+"), "an https:// address"),
-        ("repository", re.compile(r"https://\S+"), "an https:// address"),
+        ("url", ADDRESS, "an https:// address"),
+        ("repository", ADDRESS, "an https:// address"),
     )
     for key, pattern, expected in checks:
         value = getattr(source, key)
         if value and not pattern.fullmatch(value):
-            table.note(f"`{value}`: expected {expected}", key)
+            table.note(f"`{value}`: expected {expected}", key, "write it so")
     for key in ("folder", "pin"):
         path = PurePosixPath(getattr(source, key))
         if path.is_absolute() or ".." in path.parts:
-            table.note(f"`{path}` leads out of the source", key)
+            table.note(f"`{path}` leads out of the source", key, "write a path in it")
     for line in source.lines:
-        if line not in cuda:
-            table.note(f"unknown CUDA line `{line}`", "lines", f"one of: {', '.join(cuda)}")
+        if cuda is not None and line not in cuda:
+            table.note(f"unknown CUDA line `{line}`", "lines", name_some(cuda, _NONE))

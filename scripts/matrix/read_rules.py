@@ -9,6 +9,7 @@ from packaging.utils import canonicalize_name
 from scripts.matrix.reader import Table
 from scripts.matrix.rules import AuditRule, Link, Omission, OtherCuda, Overlap, Scope
 from scripts.model import Coverage
+from scripts.text import name_some
 
 LINK_ROOTS = ("/opt/venv/", "/usr/local/")  # where wheels are installed, and where Debian installs nothing
 _NAME = "{name}"
@@ -19,7 +20,7 @@ def read_audit_rule(table: Table) -> AuditRule:
     grades = [grade for grade in Coverage if grade is not Coverage.UNREADABLE]
     accept = table.string("accept")
     if accept and accept not in grades:
-        table.note(f"`{accept}` is not a grade", "accept", f"one of: {', '.join(grades)}")
+        table.note(f"`{accept}` is not a grade", "accept", name_some(grades))
     rule = AuditRule(
         accept=Coverage(accept) if accept in grades else Coverage.NATIVE,
         libraries=table.strings("libraries"),
@@ -27,7 +28,7 @@ def read_audit_rule(table: Table) -> AuditRule:
         scope=read_scope(table),
     )
     if rule.accept is not Coverage.NATIVE and "reason" not in table:
-        table.note("missing key `reason`: what is not native is accepted for one")
+        table.note("missing key `reason`: what is not native is accepted for one", next_step="write `reason = …` there")
     table.finish()
     return rule
 
@@ -43,7 +44,7 @@ def read_overlap(table: Table) -> Overlap:
     """One of [[overlap]]."""
     overlap = Overlap(table.string("path"), table.string("keep"), table.string("reason"), read_scope(table))
     if overlap.path.startswith("/"):
-        table.note("expected a path relative to site-packages", "path")
+        table.note("expected a path relative to site-packages", "path", "write it as RECORD does")
     _check_name(table, "keep", overlap.keep)
     table.finish()
     return overlap
@@ -90,14 +91,14 @@ def _check_link(table: Table, link: Link) -> None:
             table.note(f"`{value}` does not lie under {' or '.join(LINK_ROOTS)}", key, "write an absolute, plain path")
             return
     if place == link.path:
-        table.note("leads to itself", "target")
+        table.note("leads to itself", "target", "name another file")
     files = (file, posixpath.basename(link.target))
     if files[0].count(_NAME) != files[1].count(_NAME) or files[0].count(_NAME) > 1:
-        table.note(f"`{_NAME}` stands once in the file names of both, or in neither", "path")
+        table.note(f"`{_NAME}` stands once in the file names of both, or in neither", "path", "write it in both")
     elif any(_NAME in posixpath.dirname(value) for value in (link.path, link.target)):
-        table.note(f"`{_NAME}` can stand in a file's name alone", "path")
+        table.note(f"`{_NAME}` can stand in a file's name alone", "path", "write it there")
     folders = posixpath.dirname(link.target).split("/")
     half = any("*" in folder and folder != "*" for folder in folders) or ("*" in folders and folders[0])
     if "*" in link.path or half or ("*" in link.target and not link.is_pattern):
         cause = f"`*` can stand in the target's file name, or for a folder of an absolute one, beside `{_NAME}`"
-        table.note(cause, "target")
+        table.note(cause, "target", "write it there")

@@ -6,10 +6,12 @@ import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
+from scripts.matrix.names import LONGEST_NAME
 from scripts.matrix.read_rules import read_scope
 from scripts.matrix.reader import Table, find_repeated
 from scripts.matrix.rules import EVERYWHERE
 from scripts.matrix.scenarios import Absence, Scenario, UpstreamTest
+from scripts.text import name_some
 
 DTYPES = ("bfloat16", "float32")
 UPSTREAM = "upstream"  # the check that runs upstream's tests
@@ -20,7 +22,7 @@ RESERVED = (
     *("HALLMARK_SERVE_ARGS", "HALLMARK_SMOKE_DIR", "HALLMARK_TARGET", "HALLMARK_TOLERANCE", "HALLMARK_UPSTREAM"),
 )
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
-_PART = re.compile(r"\w+")
+_PART = re.compile(r"[A-Za-z0-9_]+")
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")  # it names files, and stands before a `/` in the names of results
 
 
@@ -46,17 +48,21 @@ def _read_scenario(table: Table) -> Scenario:
         absences=tuple(map(_read_absence, table.tables("except"))),
         tests=tuple(map(_read_test, table.tables("tests"))),
     )
-    if scenario.name and not _NAME.fullmatch(scenario.name):
+    if scenario.name and not (_NAME.fullmatch(scenario.name) and len(scenario.name) <= LONGEST_NAME):
         table.note(f"`{scenario.name}` cannot name a scenario", "name", "use lower-case letters, digits and `-`")
     if scenario.dtype and scenario.dtype not in DTYPES:
-        table.note(f"`{scenario.dtype}` is no type to compute in", "dtype", f"one of: {', '.join(DTYPES)}")
+        table.note(f"`{scenario.dtype}` is no type to compute in", "dtype", name_some(DTYPES))
     for key in ("timeout_s", "memory_gib"):
         if key in table and not getattr(scenario, key):
-            table.note("must be more than 0", key)
+            table.note("must be more than 0", key, "write a larger number")
     if bool(scenario.tests) != (UPSTREAM in scenario.checks):
-        table.note(f"[[scenario.tests]] and the check `{UPSTREAM}`, which runs them, go together", "checks")
+        table.note(
+            f"[[scenario.tests]] and the check `{UPSTREAM}`, which runs them, go together",
+            "checks",
+            "write both, or neither",
+        )
     for file in find_repeated([test.file for test in scenario.tests]):
-        table.note(f"`{file}` stands twice", "tests")
+        table.note(f"`{file}` stands twice", "tests", "leave one of them")
     table.finish()
     return scenario
 
@@ -70,13 +76,18 @@ def _read_test(table: Table) -> UpstreamTest:
     )
     path = PurePosixPath(test.file)
     if path.is_absolute() or ".." in path.parts or path.suffix != ".py":
-        table.note(f"`{test.file}`: expected a Python file's path in the suite's folder", "file")
+        cause = f"`{test.file}`: expected a Python file's path in the suite's folder"
+        table.note(cause, "file", "write it as `a/test_b.py`")
     if "passes" in table and not test.passes:
-        table.note("must be more than 0: a file of which no test passes shows nothing", "passes")
+        table.note(
+            "must be more than 0: a file of which no test passes shows nothing", "passes", "write how many must pass"
+        )
     if any(not _PART.fullmatch(part) for part in test.without):
-        table.note("expected parts of the names of tests: letters, digits and `_`", "without")
+        table.note("expected parts of the names of tests", "without", "use letters, digits and `_`")
     if bool(test.without) != bool(test.reason):
-        table.note("tests are left out for a reason, and a reason is for leaving some out", "reason")
+        table.note(
+            "tests are left out for a reason, and a reason is for leaving some out", "reason", "write both, or neither"
+        )
     table.finish()
     return test
 
@@ -85,7 +96,11 @@ def _read_environment(table: Table) -> dict[str, str]:
     environment = {name: table.string(name) for name in table.names()}
     for name in environment:
         if not _VARIABLE.fullmatch(name) or name in RESERVED:
-            table.note("cannot be given: the gate sets it, or no variable is called so", name)
+            table.note(
+                "cannot be given: the gate sets it, or no variable is called so",
+                name,
+                "delete it, or use capitals, digits and `_`",
+            )
     return environment
 
 

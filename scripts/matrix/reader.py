@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import tomllib
 from collections import Counter
@@ -13,15 +14,34 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 
 from scripts.errors import ConfigError, Problem
+from scripts.files import format_size
+
+MEND = "correct it: CONTRIBUTING.md says what stands there"
+LARGEST = 4 << 20  # bytes of a TOML file; the largest lock has 0.1 MB
+DEEPEST = 8  # keys that are joined by dots; ours are 4
+# The parser keeps each beginning of a joined key: 40 kB of dots would take 1.6 GB.
+_PART = rb"""(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')"""
+_DEEP = re.compile(rb"(?<![A-Za-z0-9_.-])%b(?:[ \t]*\.[ \t]*%b){%d}" % (_PART, _PART, DEEPEST))
 
 
 def parse_toml(path: Path, place: str) -> dict[str, Any]:
-    """A TOML file as plain values. Raises ConfigError where it is missing, not UTF-8 or not TOML."""
+    """A TOML file as plain values. Raises ConfigError where it is missing, too large or deep, not UTF-8 or not TOML."""
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise ConfigError("is no ordinary file", place, "put a file there")
+        with path.open("rb") as stream:
+            data = stream.read(LARGEST + 1)
+        if len(data) > LARGEST:
+            raise ConfigError(f"it has more than {format_size(LARGEST)}", place, "mend the file")
+        if found := _DEEP.search(data):
+            line = data.count(b"\n", 0, found.start()) + 1
+            raise ConfigError(f"more than {DEEPEST} keys are joined by dots in line {line}", place, "mend the file")
+        return tomllib.loads(data.decode("utf-8"))
     except FileNotFoundError:
         raise ConfigError("the file is missing", place, "run this in a checkout of the project") from None
-    except (OSError, ValueError, RecursionError) as error:  # besides bad TOML: numbers too long, tables too deep
+    except OSError as error:
+        raise ConfigError(f"the file cannot be read: {error.strerror}", place, "mend that") from error
+    except (ValueError, RecursionError) as error:  # besides bad TOML: numbers too long, tables too deep
         raise ConfigError(str(error), place, "mend the file") from error
 
 
@@ -31,10 +51,14 @@ def find_repeated(names: Sequence[str]) -> list[str]:
 
 
 class Table:
-    """One table being read. A key that is wrong or missing is noted in `problems` and reads as its empty value."""
+    """One table being read. A key that is wrong or missing is noted in `problems` and reads as its empty value.
 
-    def __init__(self, values: object, place: str, problems: list[Problem], key: str = "") -> None:
+    `mend` is the next step where nothing better is known: of a generated file, to generate it again.
+    """
+
+    def __init__(self, values: object, place: str, problems: list[Problem], key: str = "", mend: str = MEND) -> None:
         self.place = place
+        self._mend = mend
         self.problems = problems
         self._path = key
         self._read: set[str] = set()
@@ -47,25 +71,25 @@ class Table:
     def note(self, cause: str, key: str = "", next_step: str = "") -> None:
         """Record a problem at one of this table's keys."""
         path = ".".join(part for part in (self._path, key) if part)
-        self.problems.append(Problem(cause, f"{self.place}: [{path}]" if path else self.place, next_step))
+        self.problems.append(Problem(cause, f"{self.place}: [{path}]" if path else self.place, next_step or self._mend))
 
     def string(self, key: str, default: str | None = None) -> str:
         value = self._take(key, str, default)
         if value == "" and key in self._values and default != "":
-            self.note("must not be empty", key)
+            self.note("must not be empty", key, "" if default is None else "write it, or delete the key")
         return str(value or "")
 
     def number(self, key: str, default: int | None = None) -> int:
         value = self._take(key, int, default)
         if value is not None and value < 0:
-            self.note("must not be negative", key)
+            self.note("must not be negative", key, "write 0 or more")
         return int(value or 0)
 
     def amount(self, key: str) -> float:
         """A number that is more than 0, whole or not."""
         value = self._take(key, (int, float), None)
-        if value is not None and value <= 0:
-            self.note("must be more than 0", key)
+        if value is not None and not 0 < value < math.inf:
+            self.note("must be more than 0", key, "write a number such as 1.5")
         return float(value or 0)
 
     def flag(self, key: str, default: bool) -> bool:
@@ -76,10 +100,10 @@ class Table:
         if value is None or value is default or not isinstance(self._values.get(key), list):
             return default or ()
         if not value or not all(isinstance(item, str) and item for item in value):
-            self.note("expected a list of strings, with at least one", key)
+            self.note("expected a list of strings, with at least one", key, 'write it as ["…"]')
             return ()
         for item in find_repeated(value):
-            self.note(f"`{item}` stands twice", key)
+            self.note(f"`{item}` stands twice", key, "leave one of them")
         return tuple(value)
 
     def requirements(self, key: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
@@ -89,7 +113,7 @@ class Table:
             try:
                 Requirement(item)
             except InvalidRequirement as error:
-                self.note(f"`{item}`: {error}".splitlines()[0], key)
+                self.note(f"`{item}`: {error}".splitlines()[0], key, "write it as `name>=1.0,<2`")
         return found
 
     def some_strings(self, key: str) -> tuple[str, ...]:
@@ -97,12 +121,15 @@ class Table:
         return () if self._values.get(key) == [] and self._take(key, list, None) == [] else self.strings(key)
 
     def table(self, key: str) -> Table:
-        return Table(self._take(key, dict, {}), self.place, self.problems, self._join(key))
+        return Table(self._take(key, dict, {}), self.place, self.problems, self._join(key), self._mend)
 
     def tables(self, key: str) -> list[Table]:
         """An array of tables, `[[key]]`; missing reads as none."""
         value = self._take(key, list, [])
-        return [Table(item, self.place, self.problems, f"{self._join(key)}.{n}") for n, item in enumerate(value, 1)]
+        names = (f"{self._join(key)}.{number}" for number in range(1, len(value) + 1))
+        return [
+            Table(item, self.place, self.problems, name, self._mend) for item, name in zip(value, names, strict=True)
+        ]
 
     def names(self) -> list[str]:
         """This table's own keys, each of which the caller is about to read."""
@@ -124,7 +151,7 @@ class Table:
         self._read.add(key)
         if key not in self._values:
             if default is None:
-                self.note(f"missing key `{key}`")
+                self.note(f"missing key `{key}`", next_step="" if self._mend != MEND else f"write `{key} = …` there")
             return default
         value = self._values[key]
         if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):

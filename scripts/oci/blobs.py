@@ -133,7 +133,7 @@ class _Counted:
 
     def read(self, size: int, /) -> bytes:
         if self._progress.stopped:
-            raise Undecided("stopped, for another layer could not be read")
+            raise Undecided("stopped", "a layer", "another layer could not be read: see what is said of that")
         data = self._stream.read(size)
         if data:
             self._progress.add(len(data))

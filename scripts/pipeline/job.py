@@ -16,10 +16,11 @@ from scripts.model import Cell
 from scripts.plan import PlannedCell
 from scripts.smoke.models.zoo import MODELS
 from scripts.smoke.smoke import Evidence
+from scripts.text import name_some
 from scripts.workspace import Workspace
 
 UNKNOWN = "–"
-_CHOICE = f"one of: {', '.join(MODELS)}"
+_CHOICE = name_some(MODELS)
 
 
 class Stage(IntEnum):

@@ -61,7 +61,8 @@ def obtain_layout(bench: Bench, step: Step, candidate: Candidate, *, may_build: 
         if layout := bring(bench, step, digest, work / "layout"):
             return keep_layout(bench, layout, build_id)
         if not may_build:
-            raise Undecided(f"{digest} is neither on this disk, nor in the engine or the registry", step.name)
+            cause = f"{digest} is neither on this disk, nor in the engine or the registry"
+            raise Undecided(cause, step.name, f"nox -s build -- {step.name}")
         made = _build(bench, step, work)
         if made.digest != digest:  # `clean` took the layout, and a builder of another version made it anew
             cause = f"the image was rebuilt as {made.digest}, but {digest} is what was audited or tested"

@@ -51,7 +51,9 @@ def run_cells(bench: Bench, jobs: Sequence[Job]) -> list[CellReport]:
     def take(job: Job) -> CellReport:
         if failed.is_set() and not job.options.keep_going:
             cause = "not begun, because another cell failed before"
-            return CellReport(job.cell.id, problems=(Problem(cause, "", "mend that one, or give --keep-going"),))
+            return CellReport(
+                job.cell.id, problems=(Problem(cause, job.cell.id, "mend that one, or give --keep-going"),)
+            )
         report = run_cell(bench, job)
         if report.exit_code in _FAILURES:
             failed.set()
@@ -147,7 +149,7 @@ def compose(bench: Bench, job: Job, found: Findings, failure: HallmarkError | No
     problems: tuple[Problem, ...] = ()
     if verdict:
         record = job.build_folder(bench.workspace) / verdict.record
-        problems = tuple(Problem(reason, next_step=f"read {record}") for reason in verdict.reasons)
+        problems = tuple(Problem(reason, "the gate", f"read {record}") for reason in verdict.reasons)
     if failure:
         code, problems = failure.exit_code, (*problems, *failure.problems)
     build = "failed" if isinstance(failure, BuildFailed) else found.obtained.how if found.obtained else UNKNOWN

@@ -226,5 +226,5 @@ def _hold_gpus(bench: Bench, job: Job, candidate: Candidate, stack: ExitStack) -
         target = job.cell.target
         step = f"on a machine with {target.name}, at this commit, with the candidate in a registry or carried there: "
         step += f"nox -s verify-{target.id} -- {job.cell.id} --digest {candidate.digest} [--from WHERE]"
-        causes = [Problem(f"not decided: {problem.cause}", next_step=step) for problem in error.problems]
+        causes = [Problem(f"not decided: {problem.cause}", target.name, step) for problem in error.problems]
         raise Undecided(causes) from error

@@ -20,6 +20,7 @@ from scripts.registry.failures import DigestMismatch, RegistryRefused
 from scripts.registry.reference import Repository, check_digest, check_tag
 from scripts.registry.withdrawn import make_withdrawal
 
+_AGAIN = "run the same command again"
 PATIENCE_S = 600.0  # a promotion takes a few seconds, but its registry may be asked again and again
 
 
@@ -144,13 +145,14 @@ def _put_back(registry: Registry, repository: Repository, tag: str, old: Manifes
     try:
         if old:
             put_exact(registry, repository, tag, old)
-            return Problem(f"the tag was put back to {old.digest}", place)
+            return Problem(f"the tag was put back to {old.digest}", place, _AGAIN)
         registry.delete_tag(repository, tag)
         if registry.get_manifest(repository, tag) is None:
-            return Problem("the tag did not exist before and does not now", place)
+            return Problem("the tag did not exist before and does not now", place, _AGAIN)
         withdrawn = make_withdrawal(new.digest, "what was written was not what was read back")
         put_exact(registry, repository, tag, withdrawn)
-        return Problem("the tag did not exist before; the registry cannot delete one, so it is withdrawn", place)
+        cause = "the tag did not exist before; the registry cannot delete one, so it is withdrawn"
+        return Problem(cause, place, _AGAIN)
     except Undecided as failure:
         why = failure.problems[0].cause
     before = f"it held {old.digest}" if old else "it did not exist"

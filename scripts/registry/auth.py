@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.errors import ConfigError, Undecided
+from scripts.files import in_home
 from scripts.registry.reference import DOCKER_HUB
 
 _HELPER_SECONDS = 60
@@ -43,7 +44,7 @@ class Credentials:
 
 def find_credentials(host: str, config: Path | None = None) -> Credentials | None:
     """What Docker's configuration holds for a host, or None. Raises ConfigError where the file cannot be read."""
-    path = config or Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
+    path = config or Path(os.environ.get("DOCKER_CONFIG") or in_home("~/.docker")) / "config.json"
     server = "https://index.docker.io/v1/" if host == DOCKER_HUB else host
     # Nothing of the file goes into a message: it holds secrets.
     try:
@@ -52,7 +53,7 @@ def find_credentials(host: str, config: Path | None = None) -> Credentials | Non
         kept = _kept(settings.get("auths", {}), server)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         cause = f"not a Docker configuration that can be read ({type(error).__name__})"
         raise ConfigError(cause, str(path), "mend the file, or move it away and run `docker login`") from None
     return (_ask_helper(helper, server) if helper else None) or kept
@@ -85,7 +86,7 @@ def _ask_helper(helper: str, server: str) -> Credentials | None:
         if reply.returncode == 0:
             found: dict[str, Any] = json.loads(reply.stdout)
             return Credentials(found["Username"], found["Secret"])
-    except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError) as error:
+    except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError, RecursionError) as error:
         cause = f"the credential helper did not answer ({type(error).__name__})"
         raise Undecided(cause, program, f"install the helper, or {_LOG_IN}") from None
     if "not found" in reply.stdout.lower():  # how the protocol says "nobody logged in", with exit code 1

@@ -6,6 +6,7 @@ not be reached, or failed; asking again may help). `DigestMismatch` is the third
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 import requests
 
 from scripts.errors import Problem, Undecided
+from scripts.text import one_line
 
 CHECK_NETWORK = "check the address, the network and the proxy, then run the same command again"
 
@@ -57,7 +59,7 @@ def judge(response: requests.Response, expected: tuple[int, ...], place: str, ho
             f"the registry failed: {cause}", place, "see that its disk is not full, then run the same command again"
         )
         asked = response.headers.get("Retry-After", "")
-        error.wait = float(asked) if asked.isdecimal() else 0.0
+        error.wait = float(asked) if re.fullmatch(r"[0-9]{1,6}", asked) else 0.0
         raise error
     next_step = "read what the registry logged about this request"
     if status in (401, 403):
@@ -91,6 +93,6 @@ def _said(response: requests.Response) -> str:
     try:
         error = response.json()["errors"][0]
         text = f" {error['code']}: {error.get('message', '')}"[:200]
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, requests.RequestException):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, requests.RequestException):
         return ""
-    return "".join(character if character.isprintable() else "?" for character in text)
+    return one_line(text)

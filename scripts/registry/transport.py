@@ -160,7 +160,7 @@ class Transport:
             try:
                 body = reply.json()
                 return str(body.get("token") or body["access_token"])
-            except (ValueError, KeyError, AttributeError):
+            except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
                 raise RegistryUnavailable("the reply holds no token", place, CHECK_NETWORK) from None
 
 

@@ -5,23 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from scripts.bundle.check import Checked
-from scripts.console import out
+from scripts.console import show
 from scripts.model import Verdict
 from scripts.report.verification import MARKS
-from scripts.verify.tested import as_text
 
 _SAID = {Verdict.ACCEPTED: "it holds", Verdict.REJECTED: "refused", Verdict.INCONCLUSIVE: "not decided"}
 
 
 def show_bundle(path: Path, found: Checked) -> None:
     """Its steps, whether it holds, and what it says. What others wrote is made harmless."""
-    out.print(as_text(str(path)), markup=False)
+    show(str(path))
     for result in found.results:
-        out.print(f"{MARKS[result.outcome]} {result.check:<10} {result.detail}", markup=False)
+        show(f"{MARKS[result.outcome]} {result.check:<10} {result.detail}")
     bundle = found.bundle
     said = _SAID[found.verdict]
     if bundle and found.verdict is Verdict.ACCEPTED:
         host = max(bundle.evidence, key=lambda each: each.finished).host
         seen = f"{bundle.cell} {bundle.verdict}, on {host['gpu']}, driver {host['driver']}, {bundle.finished}"
         said += f": {bundle.owner} has seen {seen}"
-    out.print(as_text(said), markup=False)
+    show(said)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scripts.console import out
+from scripts.console import show
 from scripts.files import format_size
 from scripts.pipeline import CellReport, CellVerdict
 from scripts.plan import PlannedCell
@@ -31,7 +31,7 @@ def show_plan(cells: Sequence[PlannedCell]) -> None:
     ]
     print_table(["cell", "candidate", "image", "CUDA", "target", "recipe", "version", "status"], rows)
     gaps = [planned for planned in cells if planned.gap]
-    out.print(f"{len(cells)} cells, {len(cells) - len(gaps)} ready")
+    show(f"{len(cells)} cells, {len(cells) - len(gaps)} ready")
 
 
 def show_cells(reports: Sequence[CellReport]) -> None:
@@ -54,9 +54,9 @@ def show_cells(reports: Sequence[CellReport]) -> None:
     append_step_summary(header, rows)
     for row in reports:
         for problem in row.problems:
-            out.print(f"{row.cell}: {problem}", markup=False)
+            show(*problem.lines(f"{row.cell}: "))
         if row.tag:
-            out.print(f"{row.tag} is {row.digest}", markup=False)
+            show(f"{row.tag} is {row.digest}")
 
 
 def show_verdicts(rows: Sequence[CellVerdict]) -> None:
@@ -64,7 +64,7 @@ def show_verdicts(rows: Sequence[CellVerdict]) -> None:
     print_table(["cell", "verdict", "digest"], [[row.cell, row.verdict, row.digest or "–"] for row in rows])
     for row in rows:
         for reason in row.reasons:
-            out.print(f"{row.cell}: {reason}", markup=False)
+            show(f"{row.cell}: {reason}")
 
 
 def show_reproductions(rows: Sequence[Reproduction]) -> None:
@@ -73,6 +73,6 @@ def show_reproductions(rows: Sequence[Reproduction]) -> None:
     print_table(["image", "second build", "first digest", "second digest"], table)
     for row in rows:
         for line in row.differences[:_SHOWN]:
-            out.print(f"{row.name}: {line}", markup=False)
+            show(f"{row.name}: {line}")
         if len(row.differences) > _SHOWN:
-            out.print(f"{row.name}: … and {len(row.differences) - _SHOWN} more")
+            show(f"{row.name}: … and {len(row.differences) - _SHOWN} more")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from scripts.compare.figures import Figure, Missing
 from scripts.compare.gather import Comparison
 from scripts.compare.words import format_number, list_absent, shorten
-from scripts.console import out
+from scripts.console import show
 from scripts.report.table import append_step_summary, print_table
 
 
@@ -20,7 +20,7 @@ def show_comparison(comparison: Comparison) -> None:
     print_table(header, rows)
     append_step_summary(header, rows)
     for line in list_absent(comparison):
-        out.print(f"not compared: {line}", markup=False)
+        show(f"not compared: {line}")
 
 
 def _cell(found: Figure | Missing) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scripts.console import out
+from scripts.console import show
 from scripts.feed import Entry
 from scripts.report.table import print_table
 
@@ -17,7 +17,7 @@ def show_history(traced: Sequence[tuple[Entry, str]]) -> None:
     print_table(HEADER, [_row(entry, done) for entry, done in traced])
     for entry, _ in traced:
         for reason in entry.reasons:
-            out.print(f"{entry.finished} {entry.cell}: {reason}", markup=False)
+            show(f"{entry.finished} {entry.cell}: {reason}")
 
 
 def _row(entry: Entry, done: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scripts.audit.coverage import UNKNOWN_DRIVER
 from scripts.audit.judge import Audit
-from scripts.console import out
+from scripts.console import show
 from scripts.files import format_size
 from scripts.model import Coverage, Target
 from scripts.report.table import print_table
@@ -31,15 +31,15 @@ def show_audit(audit: Audit, subject: str, target: Target) -> None:
     ]
     print_table(header, rows)
     for reason, paths in _reasons(audit).items():
-        out.print(f"accepted: {', '.join(paths)}: {reason}", markup=False)
+        show(f"accepted: {', '.join(paths)}: {reason}")
     for problem in audit.problems:
-        out.print(f"problem: {problem}", markup=False)
+        show(*problem.lines("problem: "))
     if audit.driver:
         floor = "as new as that PTX" if audit.driver == UNKNOWN_DRIVER else f"{audit.driver} or newer"
-        out.print(f"the driver compiles some of it at first use (JIT): it must be {floor}, and", markup=False)
-        out.print("  next: keep CUDA_CACHE_PATH on a volume, or every start compiles it again", markup=False)
+        show(f"the driver compiles some of it at first use (JIT): it must be {floor}, and")
+        show("  next: keep CUDA_CACHE_PATH on a volume, or every start compiles it again")
     verdict = "passed" if audit.passed else f"failed: {len(audit.problems)} problems"
-    out.print(f"{subject} for {target.name} ({audit.compute}): {verdict}", markup=False)
+    show(f"{subject} for {target.name} ({audit.compute}): {verdict}")
 
 
 def _reasons(audit: Audit) -> dict[str, list[str]]:
@@ -68,6 +68,7 @@ def show_slimmed(slimmed: WheelReport) -> None:
     if rows:
         print_table(["library", "before", "after", "ratio", "containers", "entries removed", "untouched because"], rows)
     if slimmed.wheel:
-        out.print(f"{slimmed.wheel}: {format_size(slimmed.before)} became {format_size(slimmed.after)}", markup=False)
+        show(f"{slimmed.wheel}: {format_size(slimmed.before)} became {format_size(slimmed.after)}")
     else:
-        out.print(f"{slimmed.source.name}: {slimmed.refusal or slimmed.reason}", markup=False)
+        said = slimmed.refusal.lines() if slimmed.refusal else [slimmed.reason]
+        show(f"{slimmed.source.name}: {said[0]}", *said[1:])

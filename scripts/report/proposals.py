@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scripts.console import out
+from scripts.console import show
 from scripts.files import format_size
 from scripts.report.table import append_step_summary, print_table
 from scripts.update.propose import Change, Proposal
@@ -20,9 +20,9 @@ def show_proposals(proposals: Sequence[Proposal]) -> None:
     append_step_summary(HEADER, rows)
     for proposal in proposals:
         if proposal.changes:
-            out.print(f"\n{proposal.image} {' '.join(proposal.key)}", markup=False)
+            show("", f"{proposal.image} {' '.join(proposal.key)}")
             for change in proposal.changes:
-                out.print(f"  {_describe(change)}", markup=False)
+                show(f"  {_describe(change)}")
 
 
 def _row(proposal: Proposal) -> list[str]:

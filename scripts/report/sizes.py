@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scripts.console import out
+from scripts.console import show
 from scripts.files import format_size
 from scripts.report.table import print_table
 from scripts.sizes.measure import CellSizes, DistributionSize
@@ -19,12 +19,10 @@ def show_sizes(sizes: CellSizes) -> None:
     if len(sizes.distributions) > len(shown):
         rows.insert(-1, [f"… {len(sizes.distributions) - len(shown)} smaller ones", *[""] * 6])
     print_table(header, rows)
-    out.print(f"base: {format_size(sizes.base) if sizes.base else 'not built'}", markup=False)
+    show(f"base: {format_size(sizes.base) if sizes.base else 'not built'}")
     for name, size in (("not slimmed", sizes.built_whole), ("as it is built", sizes.built)):
         ratio = f"{size / (total.naive.compressed + sizes.base):.2f} of upstream's wheels on the same base"
-        out.print(
-            f"{sizes.cell}, {name}: {f'{format_size(size)}, {ratio}' if size else 'not built here'}", markup=False
-        )
+        show(f"{sizes.cell}, {name}: {f'{format_size(size)}, {ratio}' if size else 'not built here'}")
 
 
 def _size_row(row: DistributionSize) -> list[str]:

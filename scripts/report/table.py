@@ -1,4 +1,4 @@
-"""A table for people."""
+"""A table for people: on standard output, and in CI's summary."""
 
 from __future__ import annotations
 
@@ -6,19 +6,29 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+from rich.cells import cell_len
+
+from scripts.console import show
+from scripts.text import for_markdown, one_line
+
+_LONGEST = 400  # characters of a cell: a digest has 71, and a library's path can be long
+_BETWEEN = "  "
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on standard output."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in header:
-        table.add_column(name, no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    # A line that runs over the terminal's edge is better than a digest cut short, and a pipe has no edge at all.
-    Console(highlight=False, markup=False, emoji=False, width=1000).print(table)
+    """A table on standard output.
+
+    A line that runs over the terminal's edge is better than a digest cut short, and a pipe has no edge at all.
+    """
+    cells = [[one_line(cell, _LONGEST) for cell in row] for row in (header, *rows)]
+    widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        padded = [cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)]
+        show(_BETWEEN.join(padded).rstrip())
+
+
+def _width(text: str) -> int:
+    return len(text) if text.isascii() else cell_len(text)
 
 
 def append_step_summary(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -26,6 +36,7 @@ def append_step_summary(header: Sequence[str], rows: Sequence[Sequence[str]]) ->
     place = os.environ.get("GITHUB_STEP_SUMMARY")
     if not place:
         return
-    lines = [header, ["---"] * len(header), *rows]
+    lines = [[for_markdown(cell) for cell in row] for row in (header, *rows)]
+    lines.insert(1, ["---"] * len(header))
     with Path(place).open("a", encoding="utf-8") as stream:
         stream.writelines("| " + " | ".join(line) + " |\n" for line in lines)

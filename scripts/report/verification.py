@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from scripts.console import out
+from scripts.console import show
 from scripts.model import Outcome, Verdict
 from scripts.verify.tested import Tested, list_some
 from scripts.verify.verify import Verification
@@ -15,10 +15,10 @@ MARKS = {Outcome.PASSED: "✓", Outcome.FAILED: "✗", Outcome.SKIPPED: "–", O
 
 def show_verification(found: Verification) -> None:
     """Its steps, the verdict, and what the test result says."""
-    out.print(str(found.image), markup=False)
+    show(str(found.image))
     for result in found.results:
-        out.print(f"{MARKS[result.outcome]} {result.check:<10} {result.detail}", markup=False)
-    out.print(f"\n{found.verdict}", markup=False)
+        show(f"{MARKS[result.outcome]} {result.check:<10} {result.detail}")
+    show("", str(found.verdict))
     if found.tested:
         signed = f"by the key {found.key_id}" if found.key_id else "not looked at"
         rows = [*describe(found.tested), ("signature", signed)]
@@ -28,7 +28,7 @@ def show_verification(found: Verification) -> None:
         if found.verdict is Verdict.ACCEPTED:
             rows.append(("pull", f"{found.image.repository}@{found.digest}"))
         for name, text in rows:
-            out.print(f"{name:<12} {text}", markup=False)
+            show(f"{name:<12} {text}")
 
 
 def describe(tested: Tested) -> list[tuple[str, str]]:

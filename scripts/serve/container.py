@@ -123,9 +123,10 @@ def require_running(container: Any, engine: Engine, follower: Follower) -> None:
     cause = f"the server ended by itself with exit code {state['ExitCode']}"
     cause += ": something in it was killed for memory" if state["OOMKilled"] else ""
     raise Undecided(
-        f"{cause}\n{follower.finish()}".rstrip(),
+        cause,
         str(container.name),
         "read its last lines; arguments for it stand after `--`",
+        follower.finish().splitlines(),
     )
 
 

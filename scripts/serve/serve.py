@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import http.client
 import json
+import sys
 import time
 from contextlib import ExitStack
 from typing import Any
 
 from docker.types import DeviceRequest
 
-from scripts.console import log, note
+from scripts.console import note, show, tell
 from scripts.console import step as announce
 from scripts.engine import Engine
 from scripts.errors import ExitCode
@@ -57,7 +58,7 @@ def serve(bench: Bench, subject: Subject, model: Model, wanted: Wanted, way: Way
             ready = True
             show_use(model.name, port)
             for line in follower.lines():
-                log.print(line, markup=False)
+                tell([line])
             while True:  # until it has ended, as its output has, or until Ctrl-C
                 require_running(container, bench.engine, follower)
                 time.sleep(POLL_S)
@@ -103,5 +104,6 @@ def is_healthy(port: int) -> bool:
 def show_use(name: str, port: int) -> None:
     """How to ask the server, on stdout, to be copied."""
     asked = json.dumps({"model": name, "messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 64})
-    print(f"curl http://{HERE}:{port}/v1/chat/completions -H 'Content-Type: application/json' -d '{asked}'", flush=True)
+    show(f"curl http://{HERE}:{port}/v1/chat/completions -H 'Content-Type: application/json' -d '{asked}'")
+    sys.stdout.flush()
     note(f"serving {name} at http://{HERE}:{port}/v1 until Ctrl-C")

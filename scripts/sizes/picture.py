@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from xml.sax.saxutils import escape
-
 from scripts.files import format_size
 from scripts.sizes.measure import CellSizes, DistributionSize
+from scripts.text import for_markup
 
 _SHOWN = 12
 _LABEL, _BAR, _VALUE = 190, 520, 110  # widths in pixels
@@ -29,15 +28,15 @@ def draw_sizes(sizes: CellSizes) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
         'font-family="sans-serif" font-size="11">',
         f'<rect width="{width}" height="{height}" fill="white"/>',
-        f'<text x="10" y="20" font-size="14">{escape(_title(sizes))}</text>',
+        f'<text x="10" y="20" font-size="14">{for_markup(_title(sizes))}</text>',
     ]
     for number, (_, colour, name) in enumerate(_SERIES):
         left = 10 + number * 170
         parts.append(f'<rect x="{left}" y="32" width="11" height="11" fill="{colour}"/>')
-        parts.append(f'<text x="{left + 16}" y="42">{escape(name)}</text>')
+        parts.append(f'<text x="{left + 16}" y="42">{for_markup(name)}</text>')
     for number, row in enumerate(rows):
         top = _TOP + number * block
-        parts.append(f'<text x="{_LABEL - 8}" y="{top + 20}" text-anchor="end">{escape(row.name)}</text>')
+        parts.append(f'<text x="{_LABEL - 8}" y="{top + 20}" text-anchor="end">{for_markup(row.name)}</text>')
         for offset, (field, colour, _) in enumerate(_SERIES):
             size = getattr(row, field).compressed
             y, length = top + offset * _HEIGHT, round(_BAR * size / longest, 1)

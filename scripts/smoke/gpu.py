@@ -130,11 +130,12 @@ def find_slowdowns(handle: object) -> tuple[str, ...]:
 def choose_targets(cell: Cell, shown: Sequence[Gpu]) -> tuple[Gpu, ...]:
     """Those of the GPUs that are the cell's model, with a driver that is new enough. Raises Undecided for none."""
     if not shown:
-        raise Undecided("this machine has no NVIDIA GPU", cell.id)
+        raise Undecided("this machine has no NVIDIA GPU", cell.id, f"use a machine with {cell.target.name}")
     fitting = tuple(gpu for gpu in shown if gpu.name == cell.target.name and gpu.compute == cell.target.compute)
     if not fitting:
         there = ", ".join(sorted({f"{gpu.name} ({gpu.compute})" for gpu in shown}))
-        raise Undecided(f"this machine has {there}, not {cell.target.name} ({cell.target.compute})", cell.id)
+        cause = f"this machine has {there}, not {cell.target.name} ({cell.target.compute})"
+        raise Undecided(cause, cell.id, "use a machine that has it, or choose a cell for what is here")
     if not is_driver_enough(cell, fitting[0].driver):
         cause = f"the driver is {fitting[0].driver}, and {driver_floor(cell)} or newer is needed"
         raise Undecided(cause, cell.id, "install a newer driver")

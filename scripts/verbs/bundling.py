@@ -10,7 +10,7 @@ from scripts import report
 from scripts.attest.keys import open_signer, read_public_key
 from scripts.bundle.check import check_bundle
 from scripts.bundle.write import check_request, write_bundle
-from scripts.console import log, note
+from scripts.console import note, tell
 from scripts.errors import ConfigError, ExitCode, HallmarkError, worst
 from scripts.files import format_size
 from scripts.pipeline import Bench, Job
@@ -28,7 +28,7 @@ def bundle(root: Path, options: argparse.Namespace) -> int:
             found = check_bundle(project, path, key)
         except HallmarkError as error:  # the other files are worth a look
             for problem in error.problems:
-                log.print(f"error: {problem}", style="red", markup=False)
+                tell(problem.lines("error: "), "red")
             codes.append(error.exit_code)
             continue
         report.show_bundle(path, found)

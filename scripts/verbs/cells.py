@@ -12,12 +12,11 @@ from scripts import report, trim
 from scripts.assemble.bake import render_bake
 from scripts.assemble.context import lay_out
 from scripts.assemble.steps import make_steps
-from scripts.assemble.types import BuildOptions
 from scripts.attest.keys import open_signer
 from scripts.buildkit.pool import open_builder
 from scripts.compile.estimate import Machine, describe_work
 from scripts.compile.sources import fetch_sources
-from scripts.console import note
+from scripts.console import note, show_document, tell
 from scripts.engine import Embedded, probe_host
 from scripts.errors import ConfigError, ExitCode, HallmarkError, worst
 from scripts.fetch import Cache, fetch_files
@@ -28,7 +27,7 @@ from scripts.lock.gates import check_recipes
 from scripts.lock.slots import has_packages, list_compiled
 from scripts.lock.update import update_component, update_image, update_recipe, update_suite, update_tools
 from scripts.lock.wheels import lock_upstream
-from scripts.matrix import Image, Matrix, load_matrix
+from scripts.matrix import Image, Matrix
 from scripts.pipeline import Job, Options, Stage, make_jobs, open_bench, read_verdicts, run_cells
 from scripts.pipeline.output import check_output
 from scripts.plan import make_plan
@@ -36,7 +35,8 @@ from scripts.project import Project, find_running, open_engine
 from scripts.publish.stamp import name_repository
 from scripts.registry.reference import check_digest
 from scripts.reproduce import reproduce as rebuild
-from scripts.site import Site, read_pip_settings
+from scripts.site import read_pip_settings
+from scripts.text import name_some
 from scripts.verbs.bundling import keep_bundle, prepare_bundle
 from scripts.verbs.runners import promote
 from scripts.verbs.selection import open_cells, read_selection
@@ -46,14 +46,14 @@ from scripts.workspace import Workspace
 
 def plan(root: Path, options: argparse.Namespace) -> int:
     """Show the selected cells as a table, as JSON for CI, or as a docker-bake file."""
-    matrix = load_matrix(root)
+    project = Project.open(root)
+    matrix = project.matrix
     cells = make_plan(matrix, read_selection(options))
     if options.json:
-        print(planning.render_json(cells))
+        show_document(planning.render_json(cells))
     elif options.bake:
-        options_of_site = BuildOptions(Site.from_environment().compression, matrix.slim)
         ready = [planned for planned in cells if planned.recipe]
-        print(render_bake(make_steps(matrix, ready, options_of_site), Workspace(root)))
+        show_document(render_bake(make_steps(matrix, ready, project.build_options()), Workspace(root)))
     else:
         report.show_plan(cells)
         compiled = [matrix.components[name] for each in cells if each.recipe for name in each.recipe.compile]
@@ -64,17 +64,18 @@ def plan(root: Path, options: argparse.Namespace) -> int:
 
 def lock(root: Path, options: argparse.Namespace) -> int:
     """Check the locks against the matrix, or resolve every input anew."""
-    matrix = load_matrix(root)
+    project = Project.open(root)
+    matrix, site = project.matrix, project.site
     slots = all_slots(matrix)
     if options.check:
         check_slots(root, slots)
-        checked = check_recipes(matrix, Cache(Site.from_environment().cache))
+        checked = check_recipes(matrix, Cache(site.cache))
         note(f"{len(slots)} locks fit the matrix")
         if checked.compared < checked.sets:
             left = checked.sets - checked.compared
             note(f"{left} of {checked.sets} sets of wheels were not compared path by path: their RECORDs are not here")
         return ExitCode.ACCEPTED
-    site, pip = Site.from_environment(), read_pip_settings()
+    pip = read_pip_settings()
     chosen = choose_images(matrix, options.images)
     changed = [] if options.images else [update_tools(matrix, pip)]
     for image in chosen:
@@ -97,7 +98,7 @@ def lock(root: Path, options: argparse.Namespace) -> int:
 def choose_images(matrix: Matrix, names: Sequence[str]) -> list[Image]:
     """The images of these names, or all. Raises ConfigError for a name that none has."""
     if unknown := sorted(set(names) - set(matrix.images)):
-        raise ConfigError(f"no image {', '.join(unknown)}", "lock", f"one of: {', '.join(matrix.images)}")
+        raise ConfigError(f"no image {', '.join(unknown)}", "lock", name_some(matrix.images))
     return [image for image in matrix.images.values() if not names or image.name in names]
 
 
@@ -203,14 +204,14 @@ def _run(root: Path, options: argparse.Namespace, last: Stage) -> int:
     try:
         trim.trim(project.workspace, bench.builder, {job.step.name: job.step for job in jobs}.values())
     except HallmarkError as error:  # what was decided stands, whatever is left lying about
-        note(f"not everything was tidied up: {error}")
+        tell([line for problem in error.problems for line in problem.lines("not everything was tidied up: ")])
     report.show_cells(rows)
     return worst(codes)
 
 
 def _read_options(options: argparse.Namespace) -> Options:
     if options.jobs < 1:
-        raise ConfigError("at least one cell at a time", "--jobs")
+        raise ConfigError("at least one cell at a time", "--jobs", "give 1 or more")
     if options.digest:
         check_digest(options.digest)
     elif options.source:
@@ -228,7 +229,9 @@ def _check_asked(project: Project, jobs: Sequence[Job], asked: Options) -> None:
     """Refuse before hours of work what could not be done after them. Raises ConfigError."""
     if asked.digest and len(jobs) != 1:
         names = ", ".join(job.cell.id for job in jobs)
-        raise ConfigError(f"a candidate is tested as one cell, and these were selected: {names}", "", "name one")
+        raise ConfigError(
+            f"a candidate is tested as one cell, and these were selected: {names}", "--digest", "name one"
+        )
     if asked.output:
         check_output(asked.output)
         if len({job.step.name for job in jobs}) != 1:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
+import os
 from pathlib import Path
 
 from scripts import report
 from scripts.audit.evidence import render_audit
 from scripts.audit.judge import judge, judge_unknown
 from scripts.audit.subject import read_subject
-from scripts.console import step
+from scripts.console import show_document, step
 from scripts.errors import ConfigError, ExitCode, worst
 from scripts.files import write_atomic
 from scripts.matrix import AuditRule, Matrix, load_matrix, make_cells, select_rules
@@ -19,6 +19,7 @@ from scripts.project import Project, find_running
 from scripts.sizes.measure import measure_cell
 from scripts.sizes.picture import draw_sizes
 from scripts.slim.wheel.wheel import slim_wheel
+from scripts.text import for_json, name_some
 from scripts.verbs.selection import find_gpu, open_cells
 
 
@@ -31,13 +32,14 @@ def audit(root: Path, options: argparse.Namespace) -> int:
     known = [rule for rule in rules if rule.scope.compute in ("", target.compute)]
     codes = []
     for text in options.subjects:
-        subject = read_subject(text, None if options.remote else find_running(Project.open(root)))
+        lies_here = options.remote or os.path.exists(text)  # noqa: PTH110  # a Path's own raises for a long name
+        subject = read_subject(text, None if lies_here else find_running(Project.open(root)))
         audits = [judge(subject.libraries, target.compute, rules) for rules in policies]
         found = min(
             audits or [judge_unknown(subject.libraries, target.compute, known)], key=lambda audit: len(audit.problems)
         )
         if options.json:
-            print(json.dumps(render_audit(found, text, target, subject.digest), ensure_ascii=False))
+            show_document(for_json(render_audit(found, text, target, subject.digest)))
         else:
             report.show_audit(found, subject.name, target)
         codes.append(ExitCode.ACCEPTED if found.passed else ExitCode.REJECTED)
@@ -77,8 +79,8 @@ def _policies(matrix: Matrix, name: str, target: Target) -> list[list[AuditRule]
     """An image's rules for each of its cells of a target: which of them a subject is like, it does not say itself."""
     image = matrix.images.get(name)
     if image is None or not image.audit:
-        names = ", ".join(image.name for image in matrix.images.values() if image.audit)
-        raise ConfigError(f"no image `{name}` with [[audit]] rules", "--policy", f"one of: {names}")
+        known = name_some((each.name for each in matrix.images.values() if each.audit), "write rules for one")
+        raise ConfigError(f"no image `{name}` with [[audit]] rules", "--policy", known)
     cells = [cell for cell in make_cells(matrix) if cell.image == name and cell.target == target]
     if not cells:
         raise ConfigError(f"no cell of `{name}` is for {target.id}", "--policy", "give another target")

@@ -22,6 +22,7 @@ from scripts.pipeline import Job, Options, Stage, make_jobs, open_bench
 from scripts.plan import PlannedCell, Selection, make_plan
 from scripts.project import Project
 from scripts.registry.reference import check_digest
+from scripts.text import name_some
 
 
 def compare(root: Path, options: argparse.Namespace) -> int:
@@ -44,12 +45,12 @@ def compare(root: Path, options: argparse.Namespace) -> int:
 def read_asked(matrix: Matrix, options: argparse.Namespace) -> Asked:
     """What the options ask to measure. Raises ConfigError for what there is not."""
     if options.target not in matrix.targets:
-        raise ConfigError(f"no target `{options.target}`", "compare", f"one of: {', '.join(matrix.targets)}")
+        raise ConfigError(f"no target `{options.target}`", "compare", name_some(matrix.targets))
     parts = [part for words in options.only for part in words.split(",")]
     if unknown := [part for part in parts if part not in PARTS]:
-        raise ConfigError(f"no part {', '.join(unknown)}", "--only", f"one of: {', '.join(PARTS)}")
+        raise ConfigError(f"no part {', '.join(unknown)}", "--only", name_some(PARTS))
     if options.runs < 1:
-        raise ConfigError("at least one run", "--runs")
+        raise ConfigError("at least one run", "--runs", "give 1 or more")
     memory = matrix.targets[options.target].memory
     if options.memory is not None and not 0 < options.memory <= memory:
         raise ConfigError(f"{options.target} has {memory} GiB", "--memory", "give as much or less, in GiB")
@@ -67,13 +68,14 @@ def choose_cells(
     names = [name for words in options.engine for name in words.split(",")]
     known = [name for name in ENGINES if name in matrix.images]
     if unknown := [name for name in names if name not in known]:
-        raise ConfigError(f"no engine {', '.join(unknown)}", "--engine", f"one of: {', '.join(known)}")
+        raise ConfigError(f"no engine {', '.join(unknown)}", "--engine", name_some(known))
     wanted = names or known
     there = {cell.image for cell in make_cells(matrix) if cell.target == target}
     absent = {name: explain_absence(matrix, name, target.id) for name in wanted if name not in there}
     images = [name for name in wanted if name in there]
     if not images:
-        raise ConfigError("; ".join(f"{name}: {reason}" for name, reason in absent.items()), target.id)
+        why = [f"{name}: {reason}" for name, reason in absent.items()]
+        raise ConfigError("no engine has a cell", target.id, "choose another target, or add one to matrix.toml", why)
     plan = make_plan(matrix, Selection([], images, options.cuda, [target.id], options.recipe))
     return [each for each in plan if not each.gap], absent | {each.cell.id: each.gap for each in plan if each.gap}
 
@@ -84,8 +86,8 @@ def bring_candidates(jobs: Sequence[Job], candidates: Sequence[Sequence[str]]) -
     for digest, _ in places.values():
         check_digest(digest)
     if unknown := sorted(set(places) - {job.cell.id for job in jobs}):
-        names = ", ".join(job.cell.id for job in jobs)
-        raise ConfigError(f"not compared here: {', '.join(unknown)}", "--candidate", f"one of: {names}")
+        known = name_some(job.cell.id for job in jobs)
+        raise ConfigError(f"not compared here: {', '.join(unknown)}", "--candidate", known)
     made = []
     for job in jobs:
         digest, source = places.get(job.cell.id, ("", ""))

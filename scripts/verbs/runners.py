@@ -7,6 +7,7 @@ from pathlib import Path
 
 from scripts import report
 from scripts.attest.keys import open_signer
+from scripts.console import show_document
 from scripts.errors import ConfigError, ExitCode
 from scripts.pipeline import Options, Stage, make_jobs
 from scripts.pipeline.elsewhere import promote_tested
@@ -37,7 +38,7 @@ def matrix(root: Path, options: argparse.Namespace) -> int:
         verdicts = {name: judge_cell(project.workspace, job) for name, job in jobs.items()}
         drawn = draw_tests(plan, jobs, verdicts, runners)
     report.show_drawn(drawn, options.what)
-    print(f"rows={drawn.render()}")
+    show_document(f"rows={drawn.render()}")
     # To build nothing would look like a success; that nothing is left to be tested is one.
     return ExitCode.INCONCLUSIVE if options.what == "build" and not drawn.rows else ExitCode.ACCEPTED
 

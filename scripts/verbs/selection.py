@@ -10,6 +10,7 @@ from scripts.matrix import Matrix
 from scripts.model import Target
 from scripts.plan import PlannedCell, Selection, make_plan, require_buildable
 from scripts.project import Project
+from scripts.text import name_some
 
 
 def open_cells(root: Path, options: argparse.Namespace) -> tuple[Project, list[PlannedCell]]:
@@ -29,6 +30,6 @@ def find_gpu(matrix: Matrix, name: str) -> Target:
     """A target of the matrix that is a GPU. Raises ConfigError for any other name."""
     target = matrix.targets.get(name)
     if target is None or not target.has_gpu:
-        gpus = ", ".join(target.id for target in matrix.targets.values() if target.has_gpu)
-        raise ConfigError(f"`{name}` is not a GPU of the matrix", "--target", f"one of: {gpus}")
+        gpus = name_some((each.id for each in matrix.targets.values() if each.has_gpu), "add one to matrix.toml")
+        raise ConfigError(f"`{name}` is not a GPU of the matrix", "--target", gpus)
     return target

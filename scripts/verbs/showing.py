@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from dataclasses import asdict
 from fnmatch import fnmatchcase
@@ -14,11 +13,12 @@ from scripts.bundle.case import OWNERS
 from scripts.bundle.owners import merge_entries, read_owners
 from scripts.catalogue.gather import gather
 from scripts.catalogue.write import check_output, write_catalogue
-from scripts.console import note
+from scripts.console import note, show_document
 from scripts.errors import ExitCode
 from scripts.feed import read_feed, trace_stamps
 from scripts.project import Project
 from scripts.publish.stamp import name_repository
+from scripts.text import for_json
 from scripts.workspace import Workspace
 
 
@@ -53,7 +53,7 @@ def history(root: Path, options: argparse.Namespace) -> int:
     if torn:
         note(f"{torn} of the feed's lines cannot be read")
     if options.json:
-        print(json.dumps([asdict(entry) | {"stamp": done} for entry, done in traced], indent=2, ensure_ascii=False))
+        show_document(for_json([asdict(entry) | {"stamp": done} for entry, done in traced], indent=2))
     elif traced:
         report.show_history(traced)
     else:

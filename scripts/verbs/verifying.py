@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from scripts import report
 from scripts.attest.keys import read_public_key
+from scripts.console import show_document
 from scripts.matrix import load_matrix
 from scripts.pipeline.expected import expect
 from scripts.plan import make_plan
 from scripts.registry.client import Registry
 from scripts.registry.reference import parse_image
+from scripts.text import for_json
 from scripts.verdict import EXIT_CODES
 from scripts.verify.tested import Expected
 from scripts.verify.verify import Find
@@ -25,7 +26,7 @@ def verify(root: Path, options: argparse.Namespace) -> int:
     key = read_public_key(options.key) if options.key else None
     found = verify_image(Registry(), image, key, options.cell, know_cells(root))
     if options.json:
-        print(json.dumps(report.render_verification(found), ensure_ascii=False, indent=2))
+        show_document(for_json(report.render_verification(found), indent=2))
     else:
         report.show_verification(found)
     return EXIT_CODES[found.verdict]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scripts.attest.statement import Statement
+from scripts.text import one_line
 
 GOOD = ("PASSED", "WARNED")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
@@ -99,7 +100,7 @@ def as_text(value: object) -> str:
     """A text, with what could upset a terminal made harmless. Raises TypeError for anything else."""
     if not isinstance(value, str):
         raise TypeError
-    return "".join(character if character.isprintable() else "?" for character in value)
+    return one_line(value)
 
 
 def _texts(value: object) -> tuple[str, ...]:

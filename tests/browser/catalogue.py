@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from scripts.__main__ import ROOT, main
+from scripts.command import ROOT, main
 
 try:
     from selenium import webdriver

@@ -5,12 +5,21 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
+from scripts import console
+from scripts.errors import Problem
+from scripts.text import LONGEST_LINE
+
+# A test that takes its time on a busy machine is not wrong.
+settings.register_profile("unit", deadline=None)
+settings.load_profile("unit")
 _NETWORK = ("connect", "connect_ex", "sendto", "bind")
 _PROCESSES = [
     name
@@ -43,3 +52,49 @@ def _no_network_and_no_processes() -> Iterator[None]:
             patch.setattr(os, name, _refuse(f"os.{name}"))
         patch.setattr(os, "fsync", lambda handle: None)  # no test outlives a power cut, and a busy disk takes seconds
         yield
+
+
+_SCRIPTS = str(Path(console.__file__).parent) + os.sep
+_ERRORS = str(Path(console.__file__).with_name("errors.py"))
+
+
+def find_faults(problem: Problem) -> list[str]:
+    """What is wrong with a message: no place, no next step, or a line that cannot be shown as it is."""
+    faults = [] if problem.place else ["it names no place"]
+    faults += [] if problem.next_step else ["it names no next step"]
+    return faults + [fault for line in problem.lines("error: ") for fault in find_faults_of_line(line)]
+
+
+def find_faults_of_line(line: str) -> list[str]:
+    """What keeps a line from being shown as one line."""
+    faults = [] if line.isprintable() else ["a letter cannot be printed"]
+    faults += [] if len(line) <= LONGEST_LINE else [f"it has {len(line)} characters"]
+    return faults + (["it speaks to CI"] if line.lstrip().startswith("::") or "##[" in line else [])
+
+
+def _is_ours() -> bool:
+    """Whether what is made just now is made by the project itself, and not by a test of it."""
+    frame = sys._getframe(2)
+    while frame.f_code.co_filename in (_ERRORS, "<string>") and frame.f_back:
+        frame = frame.f_back
+    return frame.f_code.co_filename.startswith(_SCRIPTS)
+
+
+@pytest.fixture(autouse=True)
+def _every_message_can_be_shown(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each problem that a test makes the project find, and each line that it prints, passes one check."""
+    faults: list[str] = []
+
+    def watch_problem(problem: Problem) -> None:
+        if _is_ours():
+            faults.extend(f"{problem}: {fault}" for fault in find_faults(problem))
+
+    def watch_line(line: str) -> None:
+        faults.extend(f"{line!r}: {fault}" for fault in find_faults_of_line(line))
+        write(line)
+
+    write = console._write
+    monkeypatch.setattr(Problem, "__post_init__", watch_problem, raising=False)
+    monkeypatch.setattr(console, "_write", watch_line)
+    yield
+    assert not faults, "\n".join(faults)

@@ -226,3 +226,10 @@ def test_where_there_are_no_hard_links_there_is_a_copy(tmp_path: Path, monkeypat
     monkeypatch.setattr(os, "link", refuse)
     link_or_copy(tmp_path / "a", tmp_path / "b")
     assert (tmp_path / "b").read_bytes() == b"data" and (tmp_path / "a").stat().st_nlink == 1
+
+
+def test_names_that_are_not_utf_8_are_kept_in_json(tmp_path: Path) -> None:
+    value = {"na\udcffme": ["\udcfe", "ü"]}
+    write_json(tmp_path / "a.json", value)
+    assert json.loads((tmp_path / "a.json").read_text("utf-8")) == value
+    assert json.loads(canonical_json(value)) == value

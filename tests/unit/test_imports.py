@@ -17,6 +17,7 @@ LONGEST = 400
 
 # Units of one line do not import each other; each may import whatever stands in a line above it.
 ORDER = [
+    ["text"],
     ["errors"],
     ["model"],
     ["files", "console", "site", "markup"],
@@ -40,6 +41,7 @@ ORDER = [
     ["catalogue", "compare", "doctor", "reproduce", "runners", "sizes", "trim", "update"],
     ["report", "serve"],
     ["verbs"],
+    ["command"],
     ["__main__"],
 ]
 RANK = {unit: rank for rank, units in enumerate(ORDER) for unit in units}

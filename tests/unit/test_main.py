@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
+import io
 import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
 
-from scripts import verbs
-from scripts.__main__ import main, make_parser
+import scripts.__main__ as entry
+from scripts import console, verbs
+from scripts.command import main, make_parser
 from scripts.errors import BuildFailed, ConfigError, ExitCode, Problem, Undecided
 from scripts.verbs.selection import read_selection
-from tests.unit.builders import REPOSITORY_ROOT, edit, write_locked_project, write_project
+from tests.unit.builders import MATRIX, REPOSITORY_ROOT, edit, write_locked_project, write_project
+from tests.unit.conftest import find_faults_of_line
 
 VERBS = ["plan", "lock", "fetch", "build", "smoke", "publish", "audit", "slim", "sizes", "verdict"]
 VERBS += ["reproduce", "engine", "clean", "compare", "doctor", "serve", "verify", "bundle", "history"]
@@ -164,6 +173,20 @@ def test_a_plan_is_shown_as_a_table(project: list[str], capsys: pytest.CaptureFi
     assert lines[-1] == "4 cells, 1 ready"
 
 
+def test_ten_thousand_cells_are_planned_at_once(
+    project: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = next(line for line in MATRIX.splitlines() if line.startswith("5090 = "))
+    others = [line.replace("5090", f"g{number}") for number in range(1666)]
+    edit(tmp_path / "matrix.toml", line, "\n".join([line, *others]))
+    main([*project, "plan", "serve-cpu"])  # its modules are imported once
+    started = time.process_time()
+    assert main([*project, "plan"]) == 0
+    seconds = time.process_time() - started
+    assert capsys.readouterr().out.splitlines()[-1].startswith("10004 cells, ")
+    assert seconds < 4, "it takes less than two, and took fifty"
+
+
 def test_a_plan_for_machines_is_json_and_nothing_else(project: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*project, "plan", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["include"]) == 8
@@ -224,17 +247,126 @@ def test_a_project_without_locks_is_2(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "next: run `nox -s lock`" in capsys.readouterr().err
 
 
-def test_a_reader_that_has_gone_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Stderr:
-        closed = False
+class Lost(io.StringIO):
+    """A standard output that cannot be written to; what is held back is lost when it is flushed."""
 
-        def close(self) -> None:
-            self.closed = True
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self._number = number
 
-    stderr = Stderr()
-    monkeypatch.setattr(sys, "stderr", stderr)
+    def flush(self) -> None:
+        raise OSError(self._number, os.strerror(self._number))
+
+
+def test_a_reader_that_has_gone_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(monkeypatch, BrokenPipeError()) == 130
-    assert stderr.closed
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", Lost(errno.EPIPE))
+        assert run(patch, 0) == 130
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("outcome", [0, 1, SystemExit(0)])
+def test_a_result_that_cannot_be_written_is_undecided(
+    outcome: int | SystemExit, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", Lost(errno.ENOSPC))
+        assert run(patch, outcome) == 3
+    assert "standard output: the result cannot be written: No space left on device" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "/x/Dockerfile"), "/x/Dockerfile: cannot be read or"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "/" + "d/" * 3000), "File name too long"),
+        (OSError("an error of its own"), "this machine: cannot be read or written: an error of its own"),
+        (UnicodeEncodeError("utf-8", "a\udcff", 1, 2, "surrogates not allowed"), "a\\udcff: a name that is not UTF-8"),
+        (RecursionError(), "lie deeper in one another"),
+        (MemoryError(), "there is not enough memory"),
+    ],
+)
+def test_what_only_the_surroundings_can_be_blamed_for_is_undecided(
+    error: Exception, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, error) == 3
+    printed = capsys.readouterr().err
+    assert said in printed and "\n  next: " in printed
+    assert all(len(line) <= 2000 for line in printed.splitlines())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["audit", "", "--target", "5090"], ["audit", "x", "--target", "5090", "--policy", ""], ["plan", "--only="]],
+)
+def test_an_empty_argument_is_a_variable_that_nobody_set(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "is empty: is a variable not set?" in capsys.readouterr().err
+
+
+def test_what_is_for_the_engine_may_be_empty() -> None:
+    options = make_parser().parse_args(["serve", "a", "b", "--env", "X=", "--", "", "--y="])
+    assert (options.env, options.arguments) == (["X="], ["", "--y="])
+
+
+@settings(max_examples=40)  # each makes all of the parsers
+@given(st.text(max_size=20) | st.sampled_from(["\n::error::x", "\x1b[2J", "\u202e", "\udcff"]))
+def test_a_wrong_argument_is_quoted_on_one_line(text: str) -> None:
+    log = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(console, "log", Console(file=log, soft_wrap=True, highlight=False, width=120))
+        with suppress(SystemExit):  # argparse takes what has a space in it for no option
+            assert main(["plan", f"--x{text}"]) == 2
+    lines = log.getvalue().splitlines()
+    assert log.getvalue().count("\n") == len(lines) and lines[-1].startswith("  next: ")
+    assert [fault for line in lines for fault in find_faults_of_line(line)] == []
+
+
+def test_a_project_that_is_a_link_to_itself_is_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    assert main(["--project", str(tmp_path / "loop"), "plan"]) == 2
+    assert "next: give the folder of a checkout" in capsys.readouterr().err
+
+
+def test_letters_that_the_terminal_lacks_are_no_reason_to_end(project: list[str]) -> None:
+    raw = io.BytesIO()
+    with pytest.MonkeyPatch.context() as patch:
+        stream = io.TextIOWrapper(raw, "ascii")
+        patch.setattr(sys, "stdout", stream)
+        assert main([*project, "plan", "*-cpu"]) == 0
+        assert b"\\u2013" in raw.getvalue()
+
+
+def test_ctrl_c_while_modules_are_imported_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    during: list[Any] = []
+
+    def run_command(arguments: object) -> int:
+        return 7
+
+    class Module:
+        @property
+        def main(self) -> object:
+            during.append(signal.getsignal(signal.SIGINT))
+            return run_command
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        monkeypatch.setitem(sys.modules, "scripts.command", Module())
+        assert entry.main([]) == 7
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "then it is the verb's again"
+    finally:
+        signal.signal(signal.SIGINT, before)
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    during[0](signal.SIGINT, None)
+    assert ended == [130]
 
 
 def test_the_default_project_is_the_checkout_itself() -> None:

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scripts.errors import ConfigError, ExitCode
+from scripts.registry.reference import Repository
 from scripts.site import PipSettings, Site, read_apt_mirrors, read_pip_settings, uv_environment
 
 
@@ -35,6 +38,8 @@ def test_without_variables_a_site_has_no_overrides() -> None:
 def test_every_variable_is_read(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
+    key = tmp_path / "key"
+    key.touch()
     site = Site.from_environment(
         {
             "HALLMARK_BUILDER": "default,far-away_2",
@@ -42,7 +47,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
             "HALLMARK_ENGINE": "embedded",
             "HALLMARK_REGISTRY": "registry.example.com/team/",
             "HALLMARK_MIRRORS": "https://one.invalid/ \n http://two.invalid/x/",
-            "HALLMARK_SIGNING_KEY": "/keys/one",
+            "HALLMARK_SIGNING_KEY": str(key),
             "HALLMARK_SIGNING_PASSWORD": "a secret",
             "HALLMARK_WHEELS": f"{tmp_path}/a{os.pathsep}{os.pathsep}{tmp_path}/b",
             "XDG_CACHE_HOME": "/var/cache/me",
@@ -55,7 +60,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
     assert site.mirrors == ("https://one.invalid", "http://two.invalid/x")
     assert site.wheels == (tmp_path / "a", tmp_path / "b")
     assert site.cache == Path("/var/cache/me/hallmark")
-    assert (site.signing_key, site.signing_password) == (Path("/keys/one"), "a secret")
+    assert (site.signing_key, site.signing_password) == (key, "a secret")
 
 
 def test_an_empty_variable_is_as_good_as_none() -> None:
@@ -76,6 +81,15 @@ def test_an_empty_variable_is_as_good_as_none() -> None:
         ({"HALLMARK_BUILDER": "a,,b"}, "HALLMARK_BUILDER=a,,b is no"),
         ({"HALLMARK_BUILDER": "a,a"}, "HALLMARK_BUILDER=a,a is no"),
         ({"HALLMARK_COMPRESSION": "xz"}, "HALLMARK_COMPRESSION=xz\n  next: one of: zstd, gzip"),
+        ({"HALLMARK_REGISTRY": "https://registry.example.com"}, "HALLMARK_REGISTRY=https://registry.example.com is no"),
+        ({"HALLMARK_REGISTRY": "team"}, "HALLMARK_REGISTRY=team is no registry"),
+        ({"HALLMARK_REGISTRY": "a.b/Team"}, "next: write it as registry.example.com/team or 127.0.0.1:5000"),
+        ({"HALLMARK_REGISTRY": "a.b:٥٠"}, "HALLMARK_REGISTRY=a.b:٥٠ is no registry"),
+        ({"HALLMARK_MIRRORS": "https://a.b ftp://c"}, "HALLMARK_MIRRORS: ftp://c is no address"),
+        ({"HALLMARK_MIRRORS": "https://[::1"}, "HALLMARK_MIRRORS: https://[::1 is no address"),
+        ({"HALLMARK_MIRRORS": "https://a:b"}, "HALLMARK_MIRRORS: https://a:b is no address"),
+        ({"HALLMARK_SIGNING_KEY": "/no/such/key"}, "HALLMARK_SIGNING_KEY: /no/such/key is not a file"),
+        ({"HALLMARK_WHEELS": "x" * 5000}, "is not a folder"),
         ({"HALLMARK_WHEELS": "/no/such/folder"}, "HALLMARK_WHEELS: /no/such/folder is not a folder"),
     ],
 )
@@ -85,6 +99,42 @@ def test_a_variable_that_cannot_be_meant_is_refused(environment: dict[str, str],
     assert text in str(caught.value)
     assert caught.value.exit_code is ExitCode.USAGE
     assert caught.value.problems[0].next_step
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    names = ("BUILDER", "COMPRESSION", "ENGINE", "MIRRORS", "REGISTRY", "SIGNING_KEY", "WHEELS", "WRONG")
+    with pytest.raises(ConfigError) as caught:
+        Site.from_environment({f"HALLMARK_{name}": "/no \n::error::" for name in names})
+    said = str(caught.value)
+    assert all(f"HALLMARK_{name}" in said for name in names) and "\n::" not in said
+    assert all(problem.place == "environment" and problem.next_step for problem in caught.value.problems)
+
+
+@given(
+    st.from_regex(r"[a-z0-9.:/_\[\]-]{1,24}", fullmatch=True)
+    | st.sampled_from(["localhost", "localhost:5000", "a.b", "A-1.b:99/x__y/z--z", "[::1]:5000/a", "x:5000", "a.b/"])
+)
+def test_a_registry_is_one_where_an_image_in_it_is_one(text: str) -> None:
+    try:
+        registry = Site.from_environment({"HALLMARK_REGISTRY": text}).registry
+    except ConfigError:
+        registry = ""
+    try:
+        Repository.parse(f"{text.rstrip('/')}/image")
+        known = bool(text.rstrip("/"))
+    except ConfigError:
+        known = False
+    assert bool(registry) == known
+
+
+def test_without_a_home_a_folder_for_the_cache_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", home)
+    with pytest.raises(ConfigError, match="there is no folder for the cache\n  next: set HOME, or XDG_CACHE_HOME"):
+        Site.from_environment({})
+    assert Site.from_environment({"XDG_CACHE_HOME": "/c"}).cache == Path("/c/hallmark")
 
 
 # --- what pip is set up with

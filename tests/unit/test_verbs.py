@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import os
 import shutil
@@ -19,11 +20,11 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from scripts import verbs
-from scripts.__main__ import main, make_parser
 from scripts.assemble.steps import make_steps
 from scripts.assemble.types import BuildOptions
 from scripts.audit.library import Library
 from scripts.audit.subject import Subject
+from scripts.command import main, make_parser
 from scripts.compare import run as compare_run
 from scripts.compare.asked import PARTS
 from scripts.compare.engines import ENGINES
@@ -45,6 +46,7 @@ from tests.unit.audit.made import library
 from tests.unit.builders import DATA, REPOSITORY_ROOT, edit, write, write_locked_project, write_locks
 from tests.unit.catalogue.made import Checkout
 from tests.unit.compare.made import ENDED, make_check, make_column, make_comparison
+from tests.unit.conftest import find_faults_of_line
 
 CELL = "serve-cu128-5090-wheel"
 DIGEST = "sha256:" + "d" * 64
@@ -167,7 +169,74 @@ def test_the_local_engine_is_asked_unless_the_registry_is_meant(
     assert engines == [engine, None]
 
 
-@pytest.mark.parametrize("target", ["cpu", "5091", ""])
+def test_what_lies_on_the_disk_needs_no_engine(
+    project: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find(project: object) -> None:
+        raise AssertionError("an engine was looked for")
+
+    monkeypatch.setattr(code, "find_running", find)
+    monkeypatch.setenv("HALLMARK_ENGINE", "nonsense")
+    assert main([*project, "audit", *fixture(tmp_path, "plain.so"), "--target", "5090"]) == 0
+
+
+def _whole_wheel() -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("thing/a.so", (DATA / "gpucode/plain.so").read_bytes())
+        made.writestr(
+            "thing-1.0.dist-info/METADATA", "Metadata-Version: 2.4\nName: thing\nVersion: 1.0\nLicense: MIT\n"
+        )
+        made.writestr("thing-1.0.dist-info/RECORD", "")
+    return stream.getvalue()
+
+
+WHOLE = _whole_wheel()
+
+
+def _packed_by(method: int) -> bytes:
+    data = bytearray(WHOLE)
+    for signature, place in ((b"PK\x01\x02", 10), (b"PK\x03\x04", 8)):
+        at = data.index(signature) + place
+        data[at : at + 2] = method.to_bytes(2, "little")
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"PK", WHOLE[:-30], WHOLE[:60] + b"\xff" * 20 + WHOLE[80:], _packed_by(14), _packed_by(99)],
+    ids=["empty", "short", "cut", "overwritten", "lzma", "unknown"],
+)
+def test_the_same_damage_of_a_wheel_ends_the_same_everywhere(
+    data: bytes, project: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wheel = tmp_path / "thing-1.0-py3-none-any.whl"
+    wheel.write_bytes(data)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / wheel.name).write_bytes(data)
+    for arguments in (["audit", str(wheel)], ["audit", str(tmp_path / "folder")], ["slim", str(wheel)]):
+        assert main([*project, *arguments, "--target", "5090"]) == ExitCode.INCONCLUSIVE, "nothing was shown of it"
+        said = capsys.readouterr().err
+        assert "not a sound wheel" in said and "next: fetch it again" in said
+
+
+@pytest.mark.parametrize("name", ["a\n::error::x.so", "\x1b[2Jpassed.so", "\u202eos.a", "\udcff.so"])
+def test_a_name_of_anything_is_shown_on_its_own_line(
+    name: str, project: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    shutil.copy(DATA / "gpucode/linked.so", folder / name)
+    lines: list[str] = []
+    for arguments in ([], ["--json"]):
+        assert main([*project, "audit", str(folder), "--target", "5090", *arguments]) == 1
+        printed = capsys.readouterr()
+        lines += (printed.out + printed.err).split("\n")
+    assert [fault for line in lines for fault in find_faults_of_line(line)] == []
+    assert sum("failed: 1 problems" in line for line in lines) == 1
+
+
+@pytest.mark.parametrize("target", ["cpu", "5091"])
 def test_an_audit_is_for_a_gpu_of_the_matrix(
     target: str, project: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -335,7 +404,6 @@ def test_a_candidate_that_was_built_elsewhere_is_taken_as_far_as_is_asked(
         ([CELL, "--digest", "sha256:12"], "not a digest"),
         ([CELL, "--digest", DIGEST.upper()], "not a digest"),
         ([CELL, "--from", "engine"], "--from: says where a candidate lies, and not which it is"),
-        ([CELL, "--from", "engine", "--digest", ""], "give its --digest, too"),
         (["*-cpu", "--digest", DIGEST], "tested as one cell, and these were selected: serve-cpu, train-cpu"),
         (["nothing", "--digest", DIGEST], "no cell matches"),
         (["serve-cu130-*", "--digest", DIGEST], "not built yet"),

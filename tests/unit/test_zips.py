@@ -117,7 +117,7 @@ def test_what_is_too_large_for_old_zips_is_written_the_new_way(tmp_path: Path, m
         assert {name: made.read(name) for name in MEMBERS} == MEMBERS
 
 
-@pytest.mark.parametrize("name", ["/etc/passwd", "../x", "a/../../x", "a\\b", "."])
+@pytest.mark.parametrize("name", ["/etc/passwd", "../x", "a/../../x", "a\\b", ".", "a\n::error::x", "a\rb", "\x1b[2J"])
 def test_no_member_leaves_the_archive(tmp_path: Path, name: str) -> None:
     assert "is not a path inside it" in refusal(tmp_path, make({name: b"x"}))
 
@@ -136,6 +136,27 @@ def test_other_ways_of_packing_are_refused(tmp_path: Path) -> None:
     data = bytearray(make({"x": b"x"}))
     data[data.index(b"PK\x01\x02") + 8] |= 1
     assert "packed in a way that wheels are not" in refusal(tmp_path, bytes(data))
+
+
+@pytest.mark.parametrize("bit", range(16))
+def test_a_flag_that_nobody_knows_is_not_passed_on(tmp_path: Path, bit: int) -> None:
+    data = bytearray(make({"x": b"x"}))
+    for at in (data.index(b"PK\x01\x02") + 8, data.index(b"PK\x03\x04") + 6):
+        data[at : at + 2] = (int.from_bytes(data[at : at + 2], "little") | 1 << bit).to_bytes(2, "little")
+    if bit in (1, 2, 3, 11):
+        assert opened(tmp_path, bytes(data)).members
+    else:
+        assert "not a sound wheel" in refusal(tmp_path, bytes(data))
+
+
+def test_an_offset_that_no_file_could_have_is_damage_and_no_fault_of_the_machine(tmp_path: Path) -> None:
+    start = BODY.index(b"PK\x01\x02")
+    end = BODY.index(b"PK\x05\x06")
+    for offset in (1 << 63, (1 << 64) - 1, 1 << 62):
+        wide = struct.pack("<4sQHHIIQQQQ", b"PK\x06\x06", 44, 45, 45, 0, 0, 1, 1, end - start, offset)
+        locator = struct.pack("<4sIQI", b"PK\x06\x07", 0, end, 1)
+        tail = BODY[end : end + 8] + b"\xff" * 12 + BODY[end + 20 :]
+        assert "not a sound wheel" in refusal(tmp_path, BODY[:end] + wide + locator + tail)
 
 
 @pytest.mark.parametrize("data", [b"", b"PK", b"no zip at all", make({"x": b"x"})[:-30]])

@@ -167,7 +167,8 @@ def python() -> None:
         run_really(real)
     require(Path("scripts/__main__.py").is_file(), "not in a checkout")
     sys.path.insert(0, str(Path.cwd()))
-    from scripts.__main__ import main, make_parser
+    from scripts.__main__ import main
+    from scripts.command import make_parser
     from scripts.site import Site
 
     options = make_parser().parse_args(ARGUMENTS[2:])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 _VERSION_LINE = re.compile(rb"^(Version:[ \t]*)(\S+)", re.MULTILINE | re.IGNORECASE)
+_FOLDERS = (".dist-info/", ".data/")
 _SIGNATURES = ("RECORD.jws", "RECORD.p7s")  # of the old RECORD, which a new one makes void
 
 
@@ -26,8 +27,8 @@ class WheelNames:
     compute: str
 
     @classmethod
-    def parse(cls, file: str, members: Iterable[str], compute: str) -> WheelNames:
-        """Find the one `.dist-info` folder. Raises ValueError where there is none, or the name is not a wheel's."""
+    def parse(cls, file: str, members: Collection[str], compute: str) -> WheelNames:
+        """Find the one `.dist-info` folder. Raises ValueError where there is none, or a new name is taken already."""
         stems = {name.split("/")[0].removesuffix(".dist-info") for name in members if ".dist-info/" in name}
         try:
             parse_wheel_filename(file)
@@ -35,7 +36,12 @@ class WheelNames:
             raise ValueError(str(error)) from error
         if len(stems) != 1 or not all("-" in stem for stem in stems):
             raise ValueError("it has not one .dist-info folder")
-        return cls(file, stems.pop(), compute)
+        names = cls(file, stems.pop(), compute)
+        renamed = [names.rename(member) for member in members]
+        taken = tuple(names.rename(f"{names.stem}{suffix}") for suffix in _FOLDERS)
+        if len(set(renamed)) != len(renamed) or any(member.startswith(taken) for member in members):
+            raise ValueError("it has a folder already that the new wheel's own would be called")
+        return names
 
     @property
     def info(self) -> str:
@@ -48,7 +54,7 @@ class WheelNames:
 
     def rename(self, member: str) -> str:
         """What a member is called in the new wheel."""
-        for suffix in (".dist-info/", ".data/"):
+        for suffix in _FOLDERS:
             if member.startswith(self.stem + suffix):
                 name, _, version = self.stem.rpartition("-")
                 return f"{name}-{tag_version(version, self.compute)}{member[len(self.stem) :]}"

@@ -13,7 +13,7 @@ import pytest
 from scripts.audit import files as module
 from scripts.audit.files import read_path, read_wheel, read_wheels
 from scripts.audit.library import VERSION, Library, dump_libraries
-from scripts.errors import ConfigError
+from scripts.errors import ConfigError, Undecided
 from scripts.files import write_json
 from tests.unit.audit.samples import HOST, PLAIN, SEVERAL, library
 
@@ -119,16 +119,16 @@ def test_a_wheels_libraries_are_where_they_will_be_installed(tmp_path: Path) -> 
 @pytest.mark.parametrize("data", [b"", b"PK", b"text" * 100])
 def test_what_is_no_wheel_is_refused(data: bytes, tmp_path: Path) -> None:
     (tmp_path / WHEEL).write_bytes(data)
-    with pytest.raises(ConfigError, match="not a wheel that can be read") as caught:
+    with pytest.raises(Undecided, match="not a sound wheel") as caught:
         read_path(tmp_path / WHEEL)
-    assert "get the file again" in str(caught.value)
+    assert "fetch it again" in str(caught.value)
 
 
 @pytest.mark.parametrize("place", [0.2, 0.5, 0.9])
 def test_a_wheel_that_is_cut_short_is_refused(place: float, tmp_path: Path) -> None:
     data = make_wheel(tmp_path / WHEEL).read_bytes()
     (tmp_path / WHEEL).write_bytes(data[: int(len(data) * place)])
-    with pytest.raises(ConfigError, match="not a wheel that can be read"):
+    with pytest.raises(Undecided, match="not a sound wheel"):
         read_wheel(tmp_path / WHEEL)
 
 
@@ -136,7 +136,7 @@ def test_a_wheel_with_other_bytes_in_it_is_refused(tmp_path: Path) -> None:
     data = bytearray(make_wheel(tmp_path / WHEEL).read_bytes())
     data[200] ^= 0xFF
     (tmp_path / WHEEL).write_bytes(data)
-    with pytest.raises(ConfigError, match="not a wheel that can be read"):
+    with pytest.raises(Undecided, match="not a sound wheel"):
         read_wheel(tmp_path / WHEEL)
 
 
@@ -199,7 +199,7 @@ def test_a_broken_wheel_among_others_is_refused_and_leaves_no_note(
     wheels: list[tuple[str, Path]], tmp_path: Path
 ) -> None:
     wheels[1][1].write_bytes(b"text")
-    with pytest.raises(ConfigError, match="not a wheel that can be read"):
+    with pytest.raises(Undecided, match="not a sound wheel"):
         read_wheels(wheels, tmp_path / "kept", ignore)
     assert not (tmp_path / "kept" / f"{NAMES[1]}.json").exists()
 

@@ -144,7 +144,7 @@ def test_without_rules_a_library_with_nothing_for_the_gpu_fails(grade: Coverage)
 
 @pytest.mark.parametrize("audit", [judge_unknown([], "12.0"), judge([], "12.0", [])])
 def test_no_gpu_code_at_all_fails(audit: Audit) -> None:
-    assert not audit.passed and causes(audit) == [": there is no GPU code at all"]
+    assert not audit.passed and causes(audit) == ["the whole of it: there is no GPU code at all"]
 
 
 def test_the_libraries_come_in_the_order_of_their_paths() -> None:

@@ -11,9 +11,9 @@ import nox
 import pytest
 
 from scripts import verbs
-from scripts.__main__ import make_parser
 from scripts.bundle.check import STEPS
 from scripts.bundle.form import LARGEST
+from scripts.command import make_parser
 from scripts.matrix import load_matrix
 from scripts.plan import make_plan
 from tests.unit.builders import REPOSITORY_ROOT

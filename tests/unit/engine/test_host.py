@@ -7,8 +7,13 @@ import docker
 import pytest
 import requests
 from docker.errors import DockerException
+from hypothesis import given
+from hypothesis import strategies as st
 
+from scripts.engine.engine import Engine
 from scripts.engine.host import CONTAINERD, find_shortcoming, probe_host
+from scripts.errors import Undecided
+from tests.unit.conftest import find_faults_of_line
 
 
 @pytest.mark.parametrize(
@@ -90,3 +95,36 @@ def test_any_other_is_left_alone_and_the_reason_is_said(
 ) -> None:
     engine, why = probe(monkeypatch, client, buildx)
     assert engine is None and said in why
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["Version", "a"]), inner, max_size=2),
+    max_leaves=6,
+)
+
+
+@given(_JSON, _JSON)
+def test_an_answer_of_anything_is_an_engine_or_a_reason(version: Any, status: Any) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        engine, why = probe(patch, Client(version, status))
+        assert (engine is None) == bool(why) and find_faults_of_line(why) == []
+        client = Client("", None)
+        patch.setattr(client, "version", lambda: version)
+        patch.setattr(client, "info", lambda: status)
+        engine, why = probe(patch, client)
+        assert (engine is None) == bool(why) and find_faults_of_line(why) == []
+
+
+@pytest.mark.parametrize("host", ["nonsense", "tcp://[::1", "http://a:b:c", "unix", "\n::error::x", "x" * 9999])
+def test_an_address_that_is_none_is_an_engine_that_does_not_answer(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(base_url: str, timeout: int) -> None:
+        raise ValueError("Invalid IPv6 URL")
+
+    monkeypatch.setattr(docker, "DockerClient", connect)
+    monkeypatch.setenv("DOCKER_HOST", host)
+    engine, why = probe_host()
+    assert engine is None and "is no Docker Engine" in why
+    assert find_faults_of_line(why) == [] and len(why) < 400
+    with pytest.raises(Undecided, match="the engine does not answer"):
+        _ = Engine(host, embedded=False, version="28").client.api

@@ -116,7 +116,7 @@ def test_a_host_that_cannot_be_reached_is_asked_once(places: Places, tmp_path: P
     with pytest.raises(Undecided) as caught:
         bring(found)
     [problem] = caught.value.problems
-    assert f"{URL}: {LOST}" in problem.cause and "https://m.invalid/lib.git: repository not found" in problem.cause
+    assert problem.details == (f"{URL}: {LOST}", "https://m.invalid/lib.git: repository not found")
     assert "lib.git on a mirror in HALLMARK_MIRRORS" in problem.next_step
     places.asked.clear()
     with pytest.raises(Undecided, match="Could not resolve host"):

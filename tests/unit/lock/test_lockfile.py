@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scripts.errors import ConfigError
+from scripts.fetch.sources import Sources
 from scripts.lock import Lock
 from scripts.lock.lockfile import read_lock, write_lock
 from scripts.model import LockedFile, LockedTree
@@ -58,6 +62,9 @@ def test_empty_fields_are_left_out(path: Path) -> None:
         (f'file = "{WHEEL.file}"', 'file = "../thing.whl"', "[file.2.file]: `../thing.whl` is not a plain file name"),
         (f'file = "{WHEEL.file}"', 'file = ".."', "[file.2.file]: `..` is not a plain file name"),
         (f'file = "{WHEEL.file}"', 'file = "/etc/passwd"', "[file.2.file]: `/etc/passwd` is not a plain file name"),
+        (f"epoch = {EPOCH}", "epoch = 4102444801", "[epoch]: 4102444801 is later than files can be"),
+        (f'url = "{WHEEL.url}"', 'url = "ftp://x/y"', "[file.2.url]: `ftp://x/y` cannot be the url of an input"),
+        (f'name = "{WHEEL.name}"', 'name = "a b"', "[file.2.name]: `a b` cannot be the name of an input"),
         ("size = 5,", 'size = "5",', "[file.2.size]: expected a whole number"),
         (f'file = "{WHEEL.file}"', f'file = "{DEB.file}"', f"[file]: `{DEB.file}` stands twice"),
         ('kind = "wheel"', 'kind = "rpm"', "[file.2.kind]: unknown kind `rpm`"),
@@ -70,6 +77,36 @@ def test_damage_is_named_with_its_place(old: str, new: str, cause: str, path: Pa
         read_lock(path, PLACE)
     assert any(cause in str(problem) for problem in caught.value.problems), str(caught.value)
     assert all(problem.place.startswith(PLACE) for problem in caught.value.problems)
+
+
+def _with(key: str, text: str) -> LockedFile:
+    return dataclasses.replace(DEB, file=text) if key == "file" else dataclasses.replace(DEB, path=text)
+
+
+_PARTS = st.sampled_from(["..", ".", "", "/", "a", "pool", "\\", "\0", "\n", "\u202e", "é", "https://x"]) | st.text(
+    max_size=5
+)
+
+
+@given(st.lists(_PARTS, min_size=1, max_size=5).map("/".join), st.sampled_from(["file", "path"]))
+def test_no_lock_leads_out_of_a_folder_or_an_archive(text: str, key: str) -> None:
+    """What is read can be joined with a folder or an address; anything else is refused, by `lock --check` too."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "lock.toml"
+        write_lock(path, Lock(LOCK.config, EPOCH, (_with(key, text),)))
+        try:
+            [file] = read_lock(path, PLACE).files
+        except ConfigError as error:
+            assert all(problem.place.startswith(PLACE) and problem.next_step for problem in error.problems)
+            assert (
+                Sources(("https://apt",), mirrors=("https://m",), folders=(Path(folder),)).urls(
+                    dataclasses.replace(DEB, file="../x", path="../x")
+                )
+                == []
+            ), "and a fetch does not believe what nobody has checked"
+            return
+    for joined in (PurePosixPath("/folder") / file.file, PurePosixPath("/root") / (file.path or "x")):
+        assert ".." not in joined.parts and len(joined.parts) > 2 and str(joined).isprintable()
 
 
 @pytest.mark.parametrize("data", [b"", b"version = 1\nfile = [\n", b"\xff", b"<<<<<<< ours\n"])

@@ -138,9 +138,8 @@ def test_a_repository_needs_a_commit_or_a_pin(root: Path) -> None:
     edit(root / TOML, f'commit = "{"1" * 40}"\n', "")
     load_matrix(root)
     edit(root / TOML, 'pin = "cmake/attention.cmake"\n', "")
-    assert problems_of(root) == [
-        f"{TOML}: [source.2]: missing key `commit`, or `pin`: the file in which upstream's build names it"
-    ]
+    cause = "missing key `commit`, or `pin`: the file in which upstream's build names it"
+    assert problems_of(root) == [f"{TOML}: [source.2]: {cause} next: write one of them"]
 
 
 def test_all_mistakes_are_said_at_once(root: Path) -> None:

@@ -92,7 +92,7 @@ def test_cells_are_the_product_less_the_exclusions(root: Path) -> None:
         ("matrix.toml", 'toolkit = "12.8.1"', 'toolkit = "12.9.1"', "toolkit 12.9.1 is not of the line 12.8"),
         ("matrix.toml", 'python = "3.11"', 'python = "three"', "`three` is not a version"),
         ("matrix.toml", 'uv = "0.9.1"', 'uv = "latest"', "`latest` is not a version"),
-        ("matrix.toml", 'compute = "12.0"', 'compute = "sm_120"', "`sm_120` is not a version"),
+        ("matrix.toml", 'compute = "12.0"', 'compute = "sm_120"', "`sm_120` is not a compute capability"),
         ("matrix.toml", "memory = 32", "memory = -1", "must not be negative"),
         ("matrix.toml", 'driver = "570", memory', "memory", "missing key `driver`"),
         ("matrix.toml", "5090 =", '"RTX 5090" =', "`RTX 5090` cannot be part of a tag"),
@@ -355,4 +355,53 @@ def test_no_value_anywhere_is_a_crash(changes: list[tuple[tuple[Any, ...], Any]]
         try:
             load_matrix(root)
         except ConfigError as error:
-            assert error.problems and all(p.place and p.cause for p in error.problems)
+            assert error.problems and all(p.place and p.cause and p.next_step for p in error.problems)
+
+
+# --- what was accepted though it cannot be right, and errors that others hid
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('compute = "12.0"', 'compute = "120"', "`120` is not a compute capability next: write it as 12.0"),
+        ('compute = "12.0"', 'compute = "12.10"', "`12.10` is not a compute capability"),
+        ('compute = "12.0"', 'compute = "١٢.٠"', "`١٢.٠` is not a compute capability"),
+        ('driver = "570"', 'driver = "٥٧٠"', "`٥٧٠` is not a version like 12.8"),
+        ('"13.0" = { toolkit', '"13" = { toolkit', "`13` is not a CUDA line next: write it as 12.8"),
+        ("5090 = {", f"{'5' * 300} = {{", "cannot be part of a tag next: use lower-case letters"),
+        ('"source", "wheel"]', f'"source", "wheel", "{"w" * 300}"]', "cannot be part of a cell's id"),
+    ],
+)  # fmt: skip
+def test_names_and_numbers_that_nothing_could_use_are_refused(old: str, new: str, said: str, root: Path) -> None:
+    edit(root / "matrix.toml", old, new)
+    assert any(said in problem for problem in problems_of(root)), problems_of(root)
+
+
+def test_a_tag_that_no_registry_would_take_is_refused(root: Path) -> None:
+    long = "1." + "0" * 60
+    edit(root / SERVE_TOML, 'version = "1.2.0"', f'version = "{long}"')
+    load_matrix(root)
+    edit(root / "matrix.toml", "cpu = {", f"{'c' * 60} = {{")
+    edit(root / "matrix.toml", 'target = "cpu"', f'target = "{"c" * 60}"')
+    [problem] = problems_of(root)
+    assert problem.startswith(f"serve-{'c' * 60}: its tag would have 136 characters, and a tag has 128 at most next: ")
+
+
+def test_what_is_wrong_with_images_is_told_beside_a_matrix_that_cannot_be_read(root: Path) -> None:
+    edit(root / "matrix.toml", "version = 1", "version = = 1")
+    edit(root / SERVE_TOML, 'summary = "A server"', "summary = 3")
+    edit(root / BASE_TOML, 'version = "1"\n', "")
+    problems = problems_of(root)
+    assert len(problems) == 3 and problems[0].startswith("matrix.toml: Invalid value (at line 1")
+    assert any(f"{SERVE_TOML}: [summary]: expected a string" in problem for problem in problems)
+    assert any(f"{BASE_TOML}: missing key `version`" in problem for problem in problems)
+
+
+def test_where_there_is_nothing_to_choose_from_this_is_said(root: Path) -> None:
+    for line in [line for line in MATRIX.splitlines() if line.startswith(('"12.8" =', '"13.0" ='))]:
+        edit(root / "matrix.toml", f"{line}\n", "")
+    edit(root / SERVE_TOML, "[recipe.wheel.cpu]", '[recipe.wheel."9.9"]')
+    said = problems_of(root)
+    assert any("unknown CUDA line `9.9` next: one of: cpu" in problem for problem in said)
+    assert not any("one of: ," in problem or problem.endswith("one of:") for problem in said)

@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+import os
+import time
+import tracemalloc
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scripts.errors import ConfigError, Problem
-from scripts.matrix.reader import Table, parse_toml
+from scripts.matrix import reader
+from scripts.matrix.reader import DEEPEST, Table, parse_toml
 
 
 def read(values: object) -> tuple[Table, list[Problem]]:
@@ -158,3 +165,59 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_folder_in_place_of_a_file_is_no_crash(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^a\.toml: "):
         parse_toml(tmp_path, "a.toml")
+
+
+# --- files that would take more than they give
+
+
+def test_keys_joined_by_many_dots_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "some.toml"
+    path.write_text("a = 1\n" + ".".join(["k"] * 20_000) + " = 1\n")
+    tracemalloc.start()
+    with pytest.raises(ConfigError, match=r"some\.toml: more than 8 keys are joined by dots in line 2\n  next: mend"):
+        parse_toml(path, "some.toml")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 24, "the parser would have taken 1.6 GB"
+
+
+@given(st.integers(1, 30), st.sampled_from(["a", '"a b"', "'.'", '"\\\\"', "x-1"]), st.sampled_from(["", " ", "\t"]))
+def test_joined_keys_are_read_or_refused_by_their_number(number: int, key: str, space: str) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "some.toml"
+        path.write_text("[t]\n" + f"{space}.{space}".join([key] * number) + ' = "1.2.3.4.5.6.7.8"\n')
+        if number > DEEPEST:
+            with pytest.raises(ConfigError, match="joined by dots"):
+                parse_toml(path, "some.toml")
+        else:
+            assert "t" in parse_toml(path, "some.toml")
+
+
+@pytest.mark.parametrize("text", ["a" * 200_000, '"' * 3000, "'a" * 3000, "a." * 5 + "b" * 100_000, "x" + "-" * 90_000])
+def test_no_text_is_looked_through_for_long(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "some.toml"
+    path.write_text(text)
+    started = time.process_time()
+    with pytest.raises(ConfigError):
+        parse_toml(path, "some.toml")
+    assert time.process_time() - started < 2
+
+
+def test_a_file_that_is_too_large_or_none_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "some.toml"
+    path.write_text("# " + "x" * 100)
+    assert parse_toml(path, "some.toml") == {}
+    monkeypatch.setattr(reader, "LARGEST", 100)
+    with pytest.raises(ConfigError, match="it has more than 100 B"):
+        parse_toml(path, "some.toml")
+    os.mkfifo(tmp_path / "pipe.toml")
+    for name in ("pipe.toml", ""):
+        with pytest.raises(ConfigError, match="is no ordinary file"):
+            parse_toml(tmp_path / name, "some.toml")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0, -1, 0.0])
+def test_an_amount_is_a_number_above_nothing(value: float) -> None:
+    table, problems = read({"a": value})
+    table.amount("a")
+    assert causes(problems) == ["must be more than 0"] and problems[0].next_step

@@ -77,7 +77,7 @@ class Serving:
         patch.setattr(module, "is_healthy", self._ask)
         patch.setattr(os, "getuid", lambda: 7)
         patch.setattr(module, "show_use", lambda name, port: self.ready.set())
-        patch.setattr(module, "log", SimpleNamespace(print=self._print))
+        patch.setattr(module, "tell", self._tell)
 
     def run(self, way: Way = Way.ENTERED, subject: Subject | None = None, **options: Any) -> ExitCode:
         return module.serve(
@@ -106,7 +106,8 @@ class Serving:
             raise answer
         return bool(answer() if callable(answer) else answer)
 
-    def _print(self, line: str, markup: bool) -> None:
+    def _tell(self, lines: list[str]) -> None:
+        [line] = lines
         if line == "^C":
             raise KeyboardInterrupt
         self.printed.append(line)

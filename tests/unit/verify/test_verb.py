@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scripts.__main__ import main
+from scripts.command import main
 from scripts.matrix import load_matrix
 from scripts.plan import Selection, make_plan
 from scripts.verbs import verifying

@@ -266,7 +266,7 @@ def test_a_test_result_of_an_earlier_version_says_what_it_lacks(world: World) ->
 def test_what_could_upset_a_terminal_is_made_harmless(world: World) -> None:
     world.say(make_predicate(cell="serve\x1b[2J"))
     found = world.verify()
-    assert found.tested and found.tested.cell == "serve?[2J"
+    assert found.tested and found.tested.cell == "serve\\x1b[2J"
 
 
 def test_a_statement_of_another_kind_is_no_test_result(world: World) -> None:

@@ -29,6 +29,8 @@ def test_the_new_version_stands_in_all_names() -> None:
         (FILE, [], "not one .dist-info"),
         (FILE, [INFO, "other-1.dist-info/METADATA"], "not one .dist-info"),
         (FILE, ["big.dist-info/METADATA"], "not one .dist-info"),
+        (FILE, [INFO, "big_kernels-1.0+cu130.sm120.data/scripts/x"], "a folder already"),
+        (FILE, [INFO, "big_kernels-1.0+cu130.data/x", "big_kernels-1.0+cu130.sm120.data/x"], "a folder already"),
     ],
 )
 def test_what_does_not_name_one_distribution_is_refused(file: str, members: list[str], cause: str) -> None:

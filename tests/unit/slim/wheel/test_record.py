@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import csv
+import io
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scripts.slim.wheel.names import WheelNames
 from scripts.slim.wheel.record import hash_pieces, rewrite_record
@@ -29,6 +34,24 @@ def test_what_changed_is_listed_under_its_new_name_and_signatures_go() -> None:
         "b,sha256=b,2",
         "x-1+sm120.dist-info/RECORD,,",
     ]
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=9), max_size=4))
+def test_what_is_written_is_read_as_it_was_or_refused(paths: list[str]) -> None:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\r\n").writerows([(path, "sha256=x", "3") for path in paths])
+    try:
+        written = rewrite_record(text.getvalue(), NAMES, {}).decode()
+    except ValueError:
+        assert any(ord(letter) < 32 for path in paths for letter in path)
+        return
+    assert [row[0] for row in csv.reader(written.split("\n")) if row] == [*paths, "x-1+sm120.dist-info/RECORD"]
+
+
+@pytest.mark.parametrize("path", ["a\rb", "a\nb", "a\0b"])
+def test_a_name_that_would_break_a_line_is_refused(path: str) -> None:
+    with pytest.raises(ValueError, match="RECORD is not a table"):
+        rewrite_record(f'"{path}",sha256=x,3\r\n', NAMES, {})
 
 
 @pytest.mark.parametrize("record", ["a,b\n", "a,b,c,d\n"])
