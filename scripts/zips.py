@@ -84,8 +84,9 @@ class ZipReader:
         members: dict[str, ZipMember] = {}
         for info in infos:
             path = PurePosixPath(info.filename)
-            odd = "\\" in info.filename or any(ord(letter) < 32 for letter in info.filename)
-            if path.is_absolute() or ".." in path.parts or odd or not path.parts:
+            if any(ord(letter) < 32 for letter in info.filename):
+                raise self.damaged(f"`{info.filename}` has a control character")
+            if path.is_absolute() or ".." in path.parts or "\\" in info.filename or not path.parts:
                 raise self.damaged(f"`{info.filename}` is not a path inside it")
             if info.filename in members:
                 raise self.damaged(f"it has `{info.filename}` twice")

@@ -152,7 +152,7 @@ def test_a_server_that_ends_by_itself_is_shown_with_its_last_words(
     served: Project, engine: Engine, model: Path, port: int
 ) -> None:
     ended = run_verb(served.matrix.root, "serve", CELL, str(model), "--port", str(port), "--", "--fail")
-    assert ended.returncode == 3 and "exit code 1\nno kernel image is available" in ended.stderr
+    assert ended.returncode == 3 and "exit code 1\n    no kernel image is available" in ended.stderr
     assert is_free(port) and is_gone(engine, port)
 
 

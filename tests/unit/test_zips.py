@@ -117,9 +117,14 @@ def test_what_is_too_large_for_old_zips_is_written_the_new_way(tmp_path: Path, m
         assert {name: made.read(name) for name in MEMBERS} == MEMBERS
 
 
-@pytest.mark.parametrize("name", ["/etc/passwd", "../x", "a/../../x", "a\\b", ".", "a\n::error::x", "a\rb", "\x1b[2J"])
+@pytest.mark.parametrize("name", ["/etc/passwd", "../x", "a/../../x", "a\\b", "."])
 def test_no_member_leaves_the_archive(tmp_path: Path, name: str) -> None:
     assert "is not a path inside it" in refusal(tmp_path, make({name: b"x"}))
+
+
+@pytest.mark.parametrize("name", ["a\n::error::x", "a\rb", "\x1b[2J"])
+def test_no_member_can_break_a_line(tmp_path: Path, name: str) -> None:
+    assert "has a control character" in refusal(tmp_path, make({name: b"x"}))
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

@@ -66,7 +66,7 @@ def test_a_server_that_ends_while_it_starts_is_shown_with_its_last_words(serving
         Undecided, match=r"exit code 78(: something in it was killed for memory)?\n    loading"
     ) as caught:
         serving.run()
-    assert str(caught.value).splitlines()[3] == "this image is for another GPU"
+    assert str(caught.value).splitlines()[3] == "    this image is for another GPU"
     assert ("memory" in str(caught.value)) is oom
     assert left(serving) == [] and serving.container.stopped is None
 
