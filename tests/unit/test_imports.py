@@ -19,7 +19,7 @@ LONGEST = 400
 ORDER = [
     ["errors"],
     ["model"],
-    ["files", "console", "site", "markup"],
+    ["files", "console", "site", "markup", "room"],
     ["zips", "locks"],
     ["oci"],
     ["registry", "workspace", "attest"],
