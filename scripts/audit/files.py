@@ -119,6 +119,8 @@ class _FolderReader:
         inode = status.st_dev, status.st_ino
         if inode not in self._known:
             self._known[inode] = _read_file(path, name, self._keeper)
+        else:
+            self._keeper.count_names(len(self._known[inode]))
         return [replace(found, path=name) for found in self._known[inode]]
 
 

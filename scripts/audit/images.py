@@ -62,4 +62,6 @@ def read_registry(text: str, registry: Registry, update: Callable[[str], None] =
 
 def merge_libraries(layers: list[Layer[Library]], place: str) -> list[Library]:
     """The libraries of an image at their paths in it, sorted by them."""
-    return merge_layers(layers, place, lambda library, path: replace(library, path=path))
+    libraries = merge_layers(layers, place, lambda library, path: replace(library, path=path))
+    Keeper(place).count_names(len(libraries))  # hard links give one library many names
+    return libraries

@@ -20,6 +20,8 @@ VERSION = 1
 LARGEST = 1 << 31
 # Containers and entries kept of one subject: twenty times what the largest known image has.
 MOST_ENTRIES = 1 << 20
+# Libraries of one subject, each name of one counted: a hundred times what the largest known image has.
+MOST_LIBRARIES = 1 << 16
 # ELF, 64-bit, little-endian: what an x86-64 process can load. Anything else carries nothing that could run there.
 LOADABLE = b"\x7fELF\x02\x01"
 
@@ -64,6 +66,7 @@ class Keeper:
     def __init__(self, place: str) -> None:
         self._place = place
         self._left = MOST_ENTRIES
+        self._libraries = 0
         self._lock = Lock()
 
     def read(self, path: str, size: int, stream: Source) -> Library | None:
@@ -84,7 +87,16 @@ class Keeper:
             if self._left < 0:
                 cause = f"more GPU code than this program keeps in mind ({MOST_ENTRIES} containers and entries)"
                 raise Undecided(cause, f"{self._place}, {library.path}", "audit its libraries one by one")
+            self.count_names(1)
         return library
+
+    def count_names(self, names: int) -> None:
+        """Count more names of libraries. Raises Undecided as `read`."""
+        with self._lock:
+            self._libraries += names
+        if self._libraries > MOST_LIBRARIES:
+            cause = f"more libraries than this program keeps in mind ({MOST_LIBRARIES})"
+            raise Undecided(cause, self._place, "audit a part of them at a time")
 
 
 def parse_library(path: str, data: bytes | mmap.mmap) -> Library | None:

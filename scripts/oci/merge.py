@@ -14,6 +14,8 @@ from scripts.oci.tar import spell
 MOST_LINKS = 255
 # Three times what the largest known image takes; what links through links make out of a small one ends here.
 MOST_STEPS = 1 << 26
+# Three times what the largest known image has; a name of four bytes can make one, which takes a hundred times as many.
+MOST_FOLDERS = 1 << 18
 
 Kept = TypeVar("Kept")
 _Item = Union["_Folder[Kept]", Found[Kept], Link, Mark]  # of the marks, a plain file or a whiteout
@@ -53,6 +55,12 @@ class _Steps:
     def __init__(self, place: str) -> None:
         self._place = place
         self._taken = 0
+        self._folders = 0
+
+    def count_folder(self) -> None:
+        self._folders += 1
+        if self._folders > MOST_FOLDERS:
+            raise self.error(f"more than {MOST_FOLDERS} folders in its layers")
 
     def count(self, steps: int) -> None:
         self._taken += steps
@@ -87,6 +95,7 @@ class _Unpacked(Generic[Kept]):
         found = folder.items.get(base)
         if what == "directory":
             if not isinstance(found, _Folder):  # a new one hides nothing: what a file or a whiteout hid before it shows
+                self._steps.count_folder()
                 folder.items[base] = _Folder[Kept]()
         elif what == "whiteout" and isinstance(found, _Folder):
             found.opaque = True
@@ -147,6 +156,7 @@ class _Unpacked(Generic[Kept]):
         for part in parts:
             item = folder.items.get(part)
             if not isinstance(item, _Folder):
+                self._steps.count_folder()
                 item = _Folder[Kept](opaque=item == "whiteout")
                 folder.items[part] = item
             folder = item

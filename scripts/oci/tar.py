@@ -63,6 +63,8 @@ _NUMBERS: dict[str, Callable[[str], float]] = {
     **dict.fromkeys(("mtime", "atime", "ctime"), read_time),
 }
 _EMPTY = bytes(BLOCK)
+# Engines give them to the files that they unpack: an opaque folder, one that shows another's files, a whiteout.
+_OVERLAY = ("SCHILY.xattr.trusted.overlay.", "SCHILY.xattr.user.overlay.")
 _WITH_CONTENT = ("file", "sparse", "unknown")
 _SPARSE = "GNU.sparse."
 
@@ -232,6 +234,8 @@ class TarReader:
         target = pending.target or records.get("linkpath") or header.target
         if header.kind == b"\0" and name.endswith("/"):  # as tars were before there was a type for directories
             kind = "directory"
+        if any(key.startswith(_OVERLAY) for key in records):
+            raise self.error(f"attributes by which overlayfs hides and moves files ({name!r})")
         numbers = self._read_numbers(records) if records else {}
         size = int(numbers.get("size", header.size))
         if size < 0 and kind in _WITH_CONTENT:

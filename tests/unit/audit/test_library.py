@@ -10,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from scripts.audit import library as module
+from scripts.audit.images import merge_libraries
 from scripts.audit.library import Keeper, Library, dump_libraries, load_libraries, parse_library, read_library
 from scripts.errors import Undecided
 from scripts.gpucode import read_gpu_code
+from scripts.oci.layer import Found, Layer, Link, What
 from scripts.room import Room
 from tests.unit.audit.samples import HOST, PLAIN, SEVERAL
 from tests.unit.builders import DATA
@@ -104,3 +106,18 @@ def test_two_libraries_that_are_too_large_together_are_held_one_after_the_other(
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda number: read_library(str(number), len(PLAIN), Slow()), range(8)))
     assert all(found) and most == [1]
+
+
+def test_libraries_are_counted_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_LIBRARIES", 3)
+    keeper = Keeper("the image")
+    broken = PLAIN[:64]
+    for number in range(3):
+        found = keeper.read(f"{number}.so", len(broken), io.BytesIO(broken))
+        assert found and found.fault
+    with pytest.raises(Undecided, match="more libraries than this program keeps in mind"):
+        keeper.read("3.so", len(broken), io.BytesIO(broken))
+    links: list[tuple[str, What[Library]]] = [(str(number), Link("a.so", hard=True)) for number in range(3)]
+    layer = Layer([("a.so", Found(Library("a.so", ()))), *links])
+    with pytest.raises(Undecided, match="more libraries"):
+        merge_libraries([layer], "the image")

@@ -281,3 +281,12 @@ def test_merging_is_unpacking(layers: list[list[tuple[str, str, Any]]]) -> None:
     assert [(item.path, item.data.decode()) for item in merge_layers(unpacked, "image", rename_thing)] == sorted(
         expected
     )
+
+
+def test_folders_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path of four kilobytes can make a thousand of them."""
+    monkeypatch.setattr(merge_module, "MOST_FOLDERS", 100)
+    things: list[tuple[str, What[Thing]]] = [(f"{number}/" * 10 + "x", "file") for number in range(10)]
+    assert merge_layers([Layer(things)], "image", rename_thing) == []
+    with pytest.raises(Undecided, match="more than 100 folders"):
+        merge_layers([Layer(things), Layer([("d", "directory")])], "image", rename_thing)
