@@ -179,6 +179,12 @@ def benchmark_audit(session: nox.Session) -> None:
     tool(session, "tests.benchmarks.audit", *session.posargs)
 
 
+@nox.session(name="benchmark-hostile")
+def benchmark_hostile(session: nox.Session) -> None:
+    """What the audit takes for subjects that were made to cost it dear: time and memory (minutes)"""
+    tool(session, "tests.benchmarks.hostile", *session.posargs)
+
+
 @nox.session
 def reference(session: nox.Session) -> None:
     """Compute the float64 reference of the smoke model anew (needs torch and transformers)"""
@@ -231,6 +237,12 @@ def gpu_faults(session: nox.Session) -> None:
 def slim_oracle(session: nox.Session) -> None:
     """Compare slimmed libraries of real wheels with readelf, cuobjdump and the loader (gigabytes, minutes)"""
     tool(session, "tests.slim_oracle", *session.posargs)
+
+
+@nox.session(name="tar-oracle")
+def tar_oracle(session: nox.Session) -> None:
+    """Compare 20,000 odd images with what an engine's tar reader unpacks of them (needs Go; minutes)"""
+    tool(session, "tests.tar_oracle", *session.posargs)
 
 
 @nox.session

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,15 @@ from scripts.errors import Undecided
 
 CHUNK = 1 << 20
 _ODD = "backslashreplace"  # of a name that is not UTF-8: as JSON escapes such a letter, so that it is read as it was
+
+
+def open_plain(path: Path) -> BinaryIO:
+    """Open a plain file to read it. Raises OSError, and for a pipe or a device as well: these can keep one waiting."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "not a plain file", str(path))
+    return os.fdopen(handle, "rb")
 
 
 def sha256_file(path: Path) -> str:

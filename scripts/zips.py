@@ -13,26 +13,31 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 import deflate
 
 from scripts.errors import Undecided
+from scripts.files import open_plain
 
 # What reading an archive raises where it is no sound one; an OSError too: an offset that no file could have.
 DAMAGE = (
     *(zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, OverflowError, OSError),
     *(struct.error, zlib.error, lzma.LZMAError),
 )
-MAX_MEMBER = 8 << 30  # bytes of one member, unpacked; the largest known library has 1.04 GB
-_MAX_MEMBERS = 1 << 17
-_MAX_RATIO = 1032
+MAX_MEMBER = 1 << 31  # bytes of one member, unpacked; the largest known library has 1.04 GB
+MAX_MEMBERS = 1 << 17
+LARGEST_DIRECTORY = 1 << 25  # bytes; torch's has 2 MB
+MAX_RATIO = 1032
 _LOCAL = struct.Struct("<4sHHHHHIIIHH")
 _CENTRAL = struct.Struct("<4sHHHHHHIIIHHHHHII")
 _END = struct.Struct("<4sHHHHIIH")
 _END_64 = struct.Struct("<4sQHHIIQQQQ")
 _LOCATOR_64 = struct.Struct("<4sIQI")
+_LENGTHS = struct.Struct("<HHH")  # of a name, and of what comes behind it in the directory
+_END_REACH = _END.size + 0xFFFF  # with the comment that may follow it
 _LEVEL, _DESCRIPTOR, _UTF8 = 0x6, 0x8, 0x800
 _KNOWN_FLAGS = _LEVEL | _DESCRIPTOR | _UTF8  # others: encrypted, patches to another file, a directory that is hidden
 _ZIP64_VERSION, _FULL_16, _FULL_32 = 45, 0xFFFF, 0xFFFFFFFF
@@ -60,10 +65,11 @@ class ZipReader:
         """
         self.path, self._file = path, file or path.name
         try:
-            with path.open("rb") as stream:
+            with open_plain(path) as stream:
                 self._data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+                self._check_directory()
                 infos = self._list(stream)
-        except ValueError as error:  # of a file without a byte
+        except (ValueError, struct.error) as error:  # of a file without a byte, or with numbers that no file could have
             raise self.damaged(str(error)) from error
         self.members = self._check(infos)
 
@@ -78,8 +84,23 @@ class ZipReader:
         """The error that says why this file cannot be believed."""
         return Undecided(f"not a sound wheel: {cause}", self._file, "fetch it again, and compare its hash")
 
+    def _check_directory(self) -> None:
+        """Bound what is read of the directory before it is: each member takes a kilobyte in memory."""
+        end = _find_directory(self._data)
+        if end is None:  # no archive: that is for whoever reads it to say
+            return
+        start, size = end
+        if size > LARGEST_DIRECTORY:
+            raise self.damaged(f"its directory has {size} bytes")
+        count, place = 0, start
+        while place + _CENTRAL.size <= start + size and self._data[place : place + 4] == b"PK\x01\x02":
+            count += 1
+            if count > MAX_MEMBERS:
+                raise self.damaged(f"it has more than {MAX_MEMBERS} members")
+            place += _CENTRAL.size + sum(_LENGTHS.unpack_from(self._data, place + 28))
+
     def _check(self, infos: list[zipfile.ZipInfo]) -> dict[str, ZipMember]:
-        if len(infos) > _MAX_MEMBERS or sum(info.compress_size for info in infos) > len(self._data):
+        if sum(info.compress_size for info in infos) > len(self._data):
             raise self.damaged("its directory lists more than it has")
         members: dict[str, ZipMember] = {}
         for info in infos:
@@ -93,7 +114,17 @@ class ZipReader:
             if info.flag_bits & ~_KNOWN_FLAGS or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise self.damaged(f"`{info.filename}` is packed in a way that wheels are not")
             members[info.filename] = ZipMember(info, self._find(info))
+        self._check_overlaps(members)
         return members
+
+    def _check_overlaps(self, members: dict[str, ZipMember]) -> None:
+        """No byte may belong to two members: one of them would be unpacked under a thousand names."""
+        spans = sorted(
+            (each.info.header_offset, each.offset + each.info.compress_size, each.name) for each in members.values()
+        )
+        for (_, end, name), (start, _, other) in pairwise(spans):
+            if start < end:
+                raise self.damaged(f"`{name}` and `{other}` share bytes")
 
     def _find(self, info: zipfile.ZipInfo) -> int:
         if not 0 <= info.header_offset <= len(self._data) - _LOCAL.size:
@@ -111,7 +142,7 @@ class ZipReader:
     def read(self, member: ZipMember, limit: int = MAX_MEMBER) -> bytes | bytearray:
         """A member's bytes, unpacked and checked. Raises Undecided where they are not what the directory says."""
         info = member.info
-        if info.file_size > min(limit, max(info.compress_size, 1) * _MAX_RATIO):
+        if info.file_size > min(limit, max(info.compress_size, 1) * MAX_RATIO):
             raise self.damaged(f"`{member.name}` claims to have {info.file_size} bytes")
         try:
             stored = info.compress_type == zipfile.ZIP_STORED
@@ -122,6 +153,16 @@ class ZipReader:
         if len(data) != info.file_size or deflate.crc32(data) != info.CRC:
             raise self.damaged(f"`{member.name}` is not what its checksum says")
         return data
+
+    def read_start(self, member: ZipMember, size: int) -> bytes:
+        """The first `size` bytes of a member, or all that it has; its checksum is not asked. Raises as `read`."""
+        packed = self.packed(member)
+        if member.info.compress_type == zipfile.ZIP_STORED:
+            return bytes(packed[:size])
+        try:
+            return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, size)
+        except zlib.error as error:
+            raise self.damaged(f"`{member.name}` cannot be unpacked") from error
 
 
 class ZipWriter:
@@ -193,6 +234,21 @@ class ZipWriter:
         short = min(count, _FULL_16)
         sizes = (min(len(directory), _FULL_32), min(start, _FULL_32))
         self._stream.write(_END.pack(b"PK\x05\x06", 0, 0, short, short, *sizes, 0))
+
+
+def _find_directory(data: mmap.mmap) -> tuple[int, int] | None:
+    """Where the directory begins and how many bytes it has, found as `zipfile` finds it; None where there is none."""
+    size = len(data)
+    place = size - _END.size
+    if place < 0 or data[place : place + 4] != b"PK\x05\x06" or data[-2:] != b"\0\0":
+        place = data.rfind(b"PK\x05\x06", max(0, size - _END_REACH))
+    if place < 0 or place + _END.size > size:
+        return None
+    length = _END.unpack_from(data, place)[5]
+    locator, end_64 = place - _LOCATOR_64.size, place - _LOCATOR_64.size - _END_64.size
+    if end_64 >= 0 and data[locator : locator + 4] == b"PK\x06\x07" and data[end_64 : end_64 + 4] == b"PK\x06\x06":
+        length, place = _END_64.unpack_from(data, end_64)[8], end_64
+    return max(0, place - length), length
 
 
 def _encode(name: str, flags: int) -> tuple[bytes, int]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,13 +36,24 @@ def list_context(image: Image) -> dict[str, Path]:
         raise ConfigError("there is no Dockerfile", f"images/{image.name}", "write one that begins with `FROM base`")
     folder = image.folder / "context"
     found = {DOCKERFILE: dockerfile}
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(_walk(folder)) if folder.is_dir() else ():
         place = f"images/{image.name}/context/{path.relative_to(folder).as_posix()}"
         if path.is_symlink():
             raise ConfigError("a link in a build's context", place, "put a file in its place")
-        if path.is_file() and "__pycache__" not in path.parts:
+        if path.is_file() and "__pycache__" not in path.relative_to(folder).parts:
             found[path.relative_to(folder).as_posix()] = path
     return found
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Everything under a folder. Raises ConfigError where a part of it cannot be read: it would go unseen."""
+
+    def refuse(error: OSError) -> None:
+        cause = f"a build's context cannot be read: {error.strerror or error}"
+        raise ConfigError(cause, str(error.filename or folder), "make it readable, or take it away") from error
+
+    for here, folders, files in os.walk(folder, onerror=refuse):
+        yield from (Path(here, name) for name in [*folders, *files])
 
 
 def describe_context(image: Image) -> dict[str, list[object]]:

@@ -3,47 +3,56 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from scripts.audit.library import VERSION, Library, dump_libraries, load_libraries, read_library
+from scripts.audit.library import LARGEST, LOADABLE, VERSION, Keeper, Library, dump_libraries, load_libraries
 from scripts.errors import ConfigError, Undecided
 from scripts.files import write_json
 from scripts.gpucode import GpuCodeError, read_gpu_code
-from scripts.zips import DAMAGE
+from scripts.oci.tar import spell
+from scripts.zips import DAMAGE, ZipReader
 
 # Where a wheel's `data` folder goes when it is installed; the rest of it goes outside of the packages' folder.
 _DATA = re.compile(r"^[^/]+\.data/(?:purelib|platlib)/")
 
 
 def read_path(path: Path) -> list[Library]:
-    """The libraries of a file, of a wheel, or of everything under a folder. Raises ConfigError where there is none."""
+    """The libraries of a file, of a wheel, or of everything under a folder.
+
+    Raises ConfigError where there is none, OSError for whatever in a folder cannot be read, and Undecided for more GPU
+    code than is kept in mind.
+    """
+    keeper = Keeper(str(path))
     if path.is_dir():
-        return [library for file in sorted(path.rglob("*")) for library in _read_member(file, path)]
+        reader = _FolderReader(path, keeper)
+        return [library for file in sorted(_walk(path)) for library in reader.read(file)]
     if not path.is_file():
         raise ConfigError("no such file or folder", str(path), "give a path, or an image's name")
-    return read_wheel(path) if path.suffix == ".whl" else _read_file(path, path.name)
+    return read_wheel(path, keeper) if path.suffix == ".whl" else _read_file(path, path.name, keeper)
 
 
-def read_wheel(path: Path) -> list[Library]:
+def read_wheel(path: Path, keeper: Keeper | None = None) -> list[Library]:
     """The libraries of a wheel, at the paths that they will have among the installed packages.
 
-    Raises Undecided for a file that is not a complete wheel.
+    Raises Undecided for a file that is not a complete wheel, and as `read_path`.
     """
+    keeper = keeper or Keeper(str(path))
     found = []
     try:
-        file = path.open("rb")
+        members = ZipReader(path, str(path)).members
     except OSError as error:
         raise Undecided(f"cannot be read: {error.strerror}", str(path), "mend that, or name another file") from error
     try:
-        with file, zipfile.ZipFile(file) as archive:
-            for member in archive.infolist():
-                with archive.open(member) as stream:
-                    library = read_library(_DATA.sub("", member.filename), member.file_size, stream)
+        with zipfile.ZipFile(path) as archive:
+            for member in members.values():
+                with archive.open(member.info) as stream:
+                    library = keeper.read(_DATA.sub("", member.name), member.info.file_size, stream)
                 if library:
                     found.append(library)
     except DAMAGE as error:
@@ -79,18 +88,50 @@ def _recall(note: Path) -> list[Library] | None:
         return None
 
 
-def _read_member(path: Path, folder: Path) -> list[Library]:
-    name = path.relative_to(folder).as_posix()
-    if path.is_symlink():  # what it leads to is read where it lies
-        return []
-    if path.suffix == ".whl" and path.is_file():
-        return [replace(library, path=f"{name}/{library.path}") for library in read_wheel(path)]
-    return _read_file(path, name)
+def _walk(folder: Path) -> Iterator[Path]:
+    """The plain files under a folder; no link is followed: what it leads to is read where it lies. Raises OSError."""
+    folders = [os.fspath(folder)]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                elif entry.is_file(follow_symlinks=False):
+                    yield Path(entry.path)
 
 
-def _read_file(path: Path, name: str) -> list[Library]:
+class _FolderReader:
+    """Reads the files of one folder; of what has several names there (hard links), the bytes once."""
+
+    def __init__(self, folder: Path, keeper: Keeper) -> None:
+        self._folder = folder
+        self._keeper = keeper
+        self._known: dict[tuple[int, int], list[Library]] = {}
+
+    def read(self, path: Path) -> list[Library]:
+        name = spell(path.relative_to(self._folder).as_posix())
+        if path.suffix == ".whl":
+            return [replace(found, path=f"{name}/{found.path}") for found in read_wheel(path, self._keeper)]
+        status = path.stat()
+        if status.st_nlink == 1:
+            return _read_file(path, name, self._keeper)
+        inode = status.st_dev, status.st_ino
+        if inode not in self._known:
+            self._known[inode] = _read_file(path, name, self._keeper)
+        else:
+            self._keeper.count_names(len(self._known[inode]))
+        return [replace(found, path=name) for found in self._known[inode]]
+
+
+def _read_file(path: Path, name: str, keeper: Keeper) -> list[Library]:
+    size = path.stat().st_size
+    if size > LARGEST:
+        with path.open("rb") as stream:
+            is_library = stream.read(len(LOADABLE)) == LOADABLE
+        return [Library(name, (), f"{size} bytes are more than this program reads")] if is_library else []
     try:
         containers = read_gpu_code(path)
     except GpuCodeError as error:
         return [Library(name, (), error.cause)]
-    return [Library(name, containers)] if containers else []
+    found = keeper.count(Library(name, containers)) if containers else None
+    return [found] if found else []

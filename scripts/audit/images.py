@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scripts.audit.library import Library, keep_library
+from scripts.audit.library import Keeper, Library
 from scripts.audit.shelf import LibraryShelf
 from scripts.oci.image import find_manifest, read_image
 from scripts.oci.layer import Layer
@@ -43,7 +43,7 @@ def read_layout(
     place, store = str(folder), LayoutStore(folder)
     image = find_manifest(store.read_index(), None, store.read_manifest, place)
     shelf = LibraryShelf(kept) if kept else None
-    return merge_libraries(read_image(image, store, place, keep_library, update, shelf), place)
+    return merge_libraries(read_image(image, store, place, Keeper(place).keep, update, shelf), place)
 
 
 def read_registry(text: str, registry: Registry, update: Callable[[str], None] = lambda text: None) -> RemoteImage:
@@ -54,11 +54,14 @@ def read_registry(text: str, registry: Registry, update: Callable[[str], None] =
     name = parse_image(text)
     update(f"asking {name.repository.host}")
     found, image = find_image(registry, name.repository, name.reference, str(name))
-    layers = read_image(image, RegistryStore(registry, name.repository), str(name), keep_library, update)
+    keep = Keeper(str(name)).keep
+    layers = read_image(image, RegistryStore(registry, name.repository), str(name), keep, update)
     libraries = merge_libraries(layers, str(name))
     return RemoteImage(str(name), image.digest, found.digest, image.size, libraries)
 
 
 def merge_libraries(layers: list[Layer[Library]], place: str) -> list[Library]:
     """The libraries of an image at their paths in it, sorted by them."""
-    return merge_layers(layers, place, lambda library, path: replace(library, path=path))
+    libraries = merge_layers(layers, place, lambda library, path: replace(library, path=path))
+    Keeper(place).count_names(len(libraries))  # hard links give one library many names
+    return libraries

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from scripts.audit.coverage import LibraryAudit, judge_library, newest_driver
 from scripts.audit.library import Library
+from scripts.audit.place import find_places
 from scripts.errors import Problem
 from scripts.gpucode import toolkit_of_capability
 from scripts.matrix import AuditRule
@@ -40,9 +41,8 @@ def judge_unknown(libraries: Iterable[Library], compute: str, known: Sequence[Au
     """
     problems: list[Problem] = []
     rows = []
-    for library in sorted(libraries, key=lambda library: library.path):
-        row = judge_library(library, compute)
-        excuses = [rule for rule in known if any(matches(row.path, pattern) for pattern in rule.libraries)]
+    for row, place in _judge_all(libraries, compute):
+        excuses = [rule for rule in known if any(matches(place, pattern) for pattern in rule.libraries)]
         excuse = next((rule for rule in excuses if not row.coverage.is_worse_than(rule.accept)), None)
         if excuse:
             row = replace(row, reason=excuse.reason)
@@ -61,9 +61,8 @@ def judge(libraries: Iterable[Library], compute: str, rules: Sequence[AuditRule]
     problems: list[Problem] = []
     rows = []
     used: set[tuple[int, str]] = set()
-    for library in sorted(libraries, key=lambda library: library.path):
-        row = judge_library(library, compute)
-        number, pattern = _find_rule(row.path, rules)
+    for row, place in _judge_all(libraries, compute):
+        number, pattern = _find_rule(place, rules)
         if number is not None:
             used.add((number, pattern))
             row = replace(row, reason=rules[number].reason)
@@ -96,28 +95,47 @@ def _find_nothing(rows: Sequence[LibraryAudit]) -> list[Problem]:
 def find_losses(before: Audit, after: Audit) -> list[Problem]:
     """What an image can do less than the wheels that went into it: each library must be there, and be as good."""
     problems = []
+    was, now = (find_places(row.path for row in audit.libraries) for audit in (before, after))
+    by_place: dict[str, list[LibraryAudit]] = {}
+    for other in after.libraries:
+        by_place.setdefault(now[other.path], []).append(other)
     for row in before.libraries:
-        found = [other for other in after.libraries if other.path == row.path or other.path.endswith(f"/{row.path}")]
+        found = by_place.get(was[row.path], [])
         for other in found:
             counts = (other.native, other.jit, other.missing)
             if counts != (row.native, row.jit, row.missing):
-                was = f"{row.native} native, {row.jit} by JIT, {row.missing} missing"
-                cause = f"was {was} in its wheel, and is {counts[0]} native, {counts[1]} by JIT, {counts[2]} missing"
+                had = f"{row.native} native, {row.jit} by JIT, {row.missing} missing"
+                cause = f"was {had} in its wheel, and is {counts[0]} native, {counts[1]} by JIT, {counts[2]} missing"
                 problems.append(Problem(cause, other.path, "report this: the build changed its GPU code"))
         if not found:
             problems.append(Problem("was in its wheel, and is not in the image", row.path, "read build.log"))
     return problems
 
 
-def matches(path: str, pattern: str) -> bool:
-    """Whether a pattern matches a path or its last parts: `torch/lib/*.so` is found wherever torch was installed."""
-    return fnmatchcase(path, pattern) or fnmatchcase(path, f"*/{pattern}")
+def matches(place: str, pattern: str) -> bool:
+    """Whether a pattern matches the place of a library: `torch/lib/*.so` is torch's wherever that was installed."""
+    return fnmatchcase(place, pattern)
 
 
-def _find_rule(path: str, rules: Sequence[AuditRule]) -> tuple[int | None, str]:
+def _judge_all(libraries: Iterable[Library], compute: str) -> Iterator[tuple[LibraryAudit, str]]:
+    """What a GPU finds in each library, sorted by path, and the library's place.
+
+    What has several names (hard links) is judged once.
+    """
+    libraries = sorted(libraries, key=lambda library: library.path)
+    places = find_places(library.path for library in libraries)
+    judged: dict[tuple[int, str], LibraryAudit] = {}
+    for library in libraries:
+        key = id(library.containers), library.fault
+        if key not in judged:
+            judged[key] = judge_library(library, compute)
+        yield replace(judged[key], path=library.path), places[library.path]
+
+
+def _find_rule(place: str, rules: Sequence[AuditRule]) -> tuple[int | None, str]:
     for number, rule in enumerate(rules):
         for pattern in rule.libraries:
-            if matches(path, pattern):
+            if matches(place, pattern):
                 return number, pattern
     return None, ""
 

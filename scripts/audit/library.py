@@ -5,18 +5,28 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from threading import Lock
 from typing import Any
 
+from scripts.errors import Undecided
 from scripts.files import CHUNK
 from scripts.gpucode import Container, Entry, GpuCodeError, parse_gpu_code
-from scripts.oci.tar import Source, TarMember
+from scripts.oci.tar import Source, TarMember, spell
+from scripts.room import Room
 
 # Raised when the reader finds something else in the same bytes: what was kept before counts no longer.
 VERSION = 1
 # Twice the largest library known. What is larger is not held in memory, and counts as unreadable.
 LARGEST = 1 << 31
+# Containers and entries kept of one subject: twenty times what the largest known image has.
+MOST_ENTRIES = 1 << 20
+# Libraries of one subject, each name of one counted: a hundred times what the largest known image has.
+MOST_LIBRARIES = 1 << 16
 # ELF, 64-bit, little-endian: what an x86-64 process can load. Anything else carries nothing that could run there.
-_LOADABLE = b"\x7fELF\x02\x01"
+LOADABLE = b"\x7fELF\x02\x01"
+
+
+_ROOM = Room(LARGEST)
 
 
 @dataclass(frozen=True)
@@ -33,12 +43,13 @@ class Library:
 
 def read_library(path: str, size: int, stream: Source) -> Library | None:
     """Read a file of `size` bytes from a stream; None for one without GPU code. Holds one such file in memory."""
-    start = stream.read(min(size, len(_LOADABLE)))
-    if start != _LOADABLE:
+    start = stream.read(min(size, len(LOADABLE)))
+    if start != LOADABLE:
         return None
     if size > LARGEST:
         return Library(path, (), f"{size} bytes are more than this program reads")
-    with mmap.mmap(-1, size) as data:  # memory of its own, which goes back to the system at once
+    # Memory of its own, which goes back to the system at once; all that is held at a time is no more than the largest.
+    with _ROOM.take(size), mmap.mmap(-1, size) as data:
         data.write(start)
         while chunk := stream.read(CHUNK):
             if data.tell() + len(chunk) > size:
@@ -49,16 +60,48 @@ def read_library(path: str, size: int, stream: Source) -> Library | None:
         return parse_library(path, data)
 
 
-def keep_library(path: str, member: TarMember, content: Source) -> Library | None:
-    """As `read_library`, for a file in a layer."""
-    if member.kind == "sparse":  # no image builder writes these: what is in one is not worth a second parser
-        return Library(path, (), "stored as a sparse file, which this program does not read")
-    return read_library(path, member.size, content)
+class Keeper:
+    """Keeps the libraries of one subject, called `place` in errors: what threads share to count them."""
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+        self._left = MOST_ENTRIES
+        self._libraries = 0
+        self._lock = Lock()
+
+    def read(self, path: str, size: int, stream: Source) -> Library | None:
+        """As `read_library`. Raises Undecided where all together are more than is kept in mind."""
+        return self.count(read_library(path, size, stream))
+
+    def keep(self, path: str, member: TarMember, content: Source) -> Library | None:
+        """As `read`, for a file in a layer."""
+        if member.kind == "sparse":  # no image builder writes these: what is in one is not worth a second parser
+            return Library(spell(path), (), "stored as a sparse file, which this program does not read")
+        return self.read(spell(path), member.size, content)
+
+    def count(self, library: Library | None) -> Library | None:
+        """Count one that was read. Raises Undecided as `read`."""
+        if library is not None:
+            with self._lock:
+                self._left -= len(library.containers) + sum(len(each.entries) for each in library.containers)
+            if self._left < 0:
+                cause = f"more GPU code than this program keeps in mind ({MOST_ENTRIES} containers and entries)"
+                raise Undecided(cause, f"{self._place}, {library.path}", "audit its libraries one by one")
+            self.count_names(1)
+        return library
+
+    def count_names(self, names: int) -> None:
+        """Count more names of libraries. Raises Undecided as `read`."""
+        with self._lock:
+            self._libraries += names
+        if self._libraries > MOST_LIBRARIES:
+            cause = f"more libraries than this program keeps in mind ({MOST_LIBRARIES})"
+            raise Undecided(cause, self._place, "audit a part of them at a time")
 
 
 def parse_library(path: str, data: bytes | mmap.mmap) -> Library | None:
     """As `read_library`, from a file's bytes."""
-    if data[: len(_LOADABLE)] != _LOADABLE:
+    if data[: len(LOADABLE)] != LOADABLE:
         return None
     try:
         containers = parse_gpu_code(data, path) or ()

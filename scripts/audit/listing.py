@@ -14,15 +14,17 @@ from typing import get_args
 from docker.errors import APIError
 
 import scripts.gpucode
-from scripts.audit.library import Library, load_libraries
+from scripts.audit.library import Keeper, Library, load_libraries
 from scripts.engine import Engine
 from scripts.engine.sandbox import Mount, Request, open_sandbox
+from scripts.errors import Undecided
 from scripts.gpucode import Compression, Container, Entry, Kind
 from scripts.gpucode.fatbin import LINKED, RELOCATABLE
 
 LABEL = "io.hallmark.audit"
 TIMEOUT_S = 900
 MEMORY = 2 << 30
+LOG_SIZE = 32 << 20  # bytes of a listing: thirty times the largest known image's
 _PYTHONS = ("python3", "python")
 _RUN = "import sys; sys.path.insert(0, '/hallmark'); from scripts.audit.lister import main; main()"
 _ARCH = re.compile(r"[1-9][0-9]{1,2}[af]?", re.ASCII)
@@ -46,11 +48,16 @@ def list_inside(engine: Engine, digest: str, update: Callable[[str], None]) -> l
 def parse_listing(text: bytes) -> list[Library] | None:
     """What `lister.py` printed; None unless it is all there and all of it is what it should be."""
     try:
-        *values, end = (json.loads(line) for line in text.splitlines())
-        libraries = load_libraries(values)
+        keeper = Keeper("listing")
+        libraries: list[Library] = []
+        *lines, last = text.splitlines()
+        for line in lines:
+            libraries += load_libraries([json.loads(line)])
+            keeper.count(libraries[-1])
+        end = json.loads(last)
         if end != {"end": len(libraries)} or not all(map(_is_sound, libraries)):
             return None
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, RecursionError, Undecided):
         return None
     return sorted(libraries, key=lambda library: library.path)
 
@@ -83,7 +90,7 @@ def _request(digest: str, python: str) -> Request:
         user="0:0",
         capabilities=("DAC_READ_SEARCH",),  # root without it cannot read what others keep to themselves
         pids=64,
-        log_size=200 << 20,
+        log_size=LOG_SIZE,
     )
 
 

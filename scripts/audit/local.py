@@ -9,7 +9,7 @@ from typing import Any
 from docker.errors import APIError, ImageNotFound
 
 from scripts.audit.images import merge_libraries
-from scripts.audit.library import Library, keep_library
+from scripts.audit.library import Keeper, Library
 from scripts.audit.listing import list_inside
 from scripts.engine import Engine
 from scripts.errors import Undecided
@@ -49,7 +49,7 @@ def read_export(engine: Engine, digest: str, update: Callable[[str], None]) -> l
     """
     place = f"export of {digest}"
     with engine.explaining():
-        layers = read_layers(Chunks(engine.client.api.get_image(digest), update), place, keep_library)
+        layers = read_layers(Chunks(engine.client.api.get_image(digest), update), place, Keeper(place).keep)
     return merge_libraries(layers, place)
 
 

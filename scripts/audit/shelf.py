@@ -7,6 +7,7 @@ anything else is a list of its path, its kind, and what belongs to it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +16,10 @@ from typing import Any, get_args
 
 from scripts.audit.library import VERSION as READER
 from scripts.audit.library import Library, dump_libraries, load_libraries
-from scripts.files import canonical_json, content_id, write_atomic
+from scripts.files import write_atomic
 from scripts.oci.layer import Found, Layer, Link, Mark, What
 
-VERSION = [1, READER]  # of this form, and of what is read out of a library
+VERSION = [2, READER]  # of this form, and of what is read out of a library
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class LibraryShelf:
         try:
             kept = json.loads(self._path(diff_id).read_bytes())
             entries = kept["entries"]
-            if kept["version"] != VERSION or kept["diff_id"] != diff_id or kept["check"] != content_id(entries):
+            if kept["version"] != VERSION or kept["diff_id"] != diff_id or kept["check"] != _check(entries):
                 return None
             return Layer([_load(value) for value in entries], diff_id)
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -41,11 +42,20 @@ class LibraryShelf:
     def keep(self, layer: Layer[Library]) -> None:
         """Keep a layer. Raises Undecided on a full disk."""
         entries = [_dump(path, what) for path, what in layer.entries]
-        kept = {"version": VERSION, "diff_id": layer.diff_id, "check": content_id(entries), "entries": entries}
-        write_atomic(self._path(layer.diff_id), canonical_json(kept))
+        kept = {"version": VERSION, "diff_id": layer.diff_id, "check": _check(entries), "entries": entries}
+        write_atomic(self._path(layer.diff_id), _dump_json(kept))
 
     def _path(self, diff_id: str) -> Path:
         return self.folder / f"{diff_id.removeprefix('sha256:')}.json"
+
+
+def _dump_json(value: Any) -> bytes:
+    """As ASCII: a name that is no UTF-8 comes back as it was."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _check(entries: list[Any]) -> str:
+    return hashlib.sha256(_dump_json(entries)).hexdigest()
 
 
 def _dump(path: str, what: What[Library]) -> str | list[Any]:

@@ -107,9 +107,10 @@ def find_usable(entries: Sequence[Entry], compute_capability: str) -> tuple[Supp
     """How a GPU runs a container, and the positions of the entries that its driver would choose among.
 
     The driver takes machine code before PTX, and the newest that fits: the native entries of the highest architecture,
-    whatever their suffix, or else the PTX of the highest that it can compile, or none. Raises ValueError as `runs_on`.
+    whatever their suffix, or else the PTX of the highest that it can compile, or none. An entry of no bytes is no code,
+    whatever it is said to be. Raises ValueError as `runs_on`.
     """
-    support = [runs_on(entry.arch, entry.kind, compute_capability) for entry in entries]
+    support = [_runs(entry, compute_capability) for entry in entries]
     kinds: tuple[Support, ...] = ("native", "jit")
     for kind in kinds:
         fitting = [position for position, how in enumerate(support) if how == kind]
@@ -117,6 +118,11 @@ def find_usable(entries: Sequence[Entry], compute_capability: str) -> tuple[Supp
             best = max(_number(entries[position]) for position in fitting)
             return kind, [position for position in fitting if _number(entries[position]) == best]
     return "none", []
+
+
+def _runs(entry: Entry, compute_capability: str) -> Support:
+    support = runs_on(entry.arch, entry.kind, compute_capability)
+    return support if entry.stored_size and entry.size else "none"
 
 
 def _number(entry: Entry) -> int:

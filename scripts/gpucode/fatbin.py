@@ -11,6 +11,7 @@ import os
 import re
 import stat
 import struct
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,7 @@ _ARCHITECTURES = range(10, 1000)
 _ZEROS = re.compile(rb"\0*")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One piece of GPU code: SASS (machine code), PTX, or something that no driver runs by itself (such as LTO IR).
 
@@ -56,7 +57,7 @@ class Entry:
     ptx_version: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Container:
     """One fatbin: the same kernels for several architectures, of which the driver picks one. `offset` is in the file.
 
@@ -133,10 +134,10 @@ def _entries(headers: Headers, offset: int, end: int) -> Iterator[Entry]:
             raise headers.error(f"a fatbin entry's flags {flags:#x} have no known meaning", offset)
         yield Entry(
             kind=_KINDS.get(kind, "other"),
-            arch=f"{arch}{suffix}",
+            arch=sys.intern(f"{arch}{suffix}"),  # a library can have hundreds of thousands of entries
             compression=compression,
             stored_size=stored,
             size=uncompressed if compressed else stored,
-            ptx_version=f"{major}.{minor}" if _KINDS.get(kind) == "ptx" else "",
+            ptx_version=sys.intern(f"{major}.{minor}") if _KINDS.get(kind) == "ptx" else "",
         )
         offset += header_size + stored

@@ -20,7 +20,7 @@ from typing import IO, cast
 
 from scripts.console import Update
 from scripts.errors import Undecided
-from scripts.files import CHUNK, format_size, naming_disk_full, open_atomic
+from scripts.files import CHUNK, format_size, naming_disk_full, open_atomic, open_plain
 from scripts.oci.blobs import read_json_blob
 from scripts.oci.descriptor import LARGEST_JSON, Descriptor, unreadable
 from scripts.oci.image import check_config, find_manifest
@@ -28,7 +28,7 @@ from scripts.oci.layout import LAYOUT_FILE, Layout, LayoutStore, create_layout, 
 from scripts.oci.tar import Source, TarMember, TarReader
 
 _BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
-_MOST_MEMBERS = 10_000  # an image has some hundred blobs
+MOST_MEMBERS = 10_000  # an image has some hundred blobs
 _NAME = "org.opencontainers.image.ref.name"
 
 
@@ -70,7 +70,7 @@ def extract_archive(path: Path, folder: Path) -> Layout:
     the image's are dropped.
     """
     try:
-        with path.open("rb") as stream:
+        with open_plain(path) as stream:
             return extract_stream(stream, folder, str(path))
     except OSError as error:
         raise Undecided(f"cannot be read: {error.strerror or error}", str(path), "check the path") from error
@@ -145,6 +145,8 @@ def _extract_members(reader: TarReader, folder: Path, place: str) -> bytes:
     index = b""
     seen: set[str] = set()
     for member, content in reader:
+        if member.kind == "global":
+            continue
         name = _check_member(member, seen, place)
         if match := _BLOB.fullmatch(name):
             _extract_blob(content, folder / name, match[1], place)
@@ -165,8 +167,8 @@ def _check_member(member: TarMember, seen: set[str], place: str) -> str:
     if name in seen:
         raise unreadable(f"two entries of one name ({member.name[:100]!r})", place)
     seen.add(name)
-    if len(seen) > _MOST_MEMBERS:
-        raise unreadable(f"more than {_MOST_MEMBERS} files in it", place)
+    if len(seen) > MOST_MEMBERS:
+        raise unreadable(f"more than {MOST_MEMBERS} files in it", place)
     return name
 
 

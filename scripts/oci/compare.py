@@ -13,7 +13,7 @@ from scripts.files import CHUNK
 from scripts.oci.descriptor import Descriptor
 from scripts.oci.layer import normalise, reading_layer
 from scripts.oci.layout import Layout, LayoutStore
-from scripts.oci.tar import Source
+from scripts.oci.tar import Source, spell
 
 _Pair = tuple[int | None, int | None]  # positions of a layer in the old image and in the new one
 
@@ -123,13 +123,15 @@ def _read_contents(layout: Layout, blob: Descriptor) -> _Contents:
     entries = {}
     with LayoutStore(layout.folder).open(blob) as stream, reading_layer(stream, place) as (reader, plain):
         for member, content in reader:
-            entries[normalise(member.name)] = {
+            if member.kind == "global":
+                continue
+            entries[spell(normalise(member.name))] = {
                 "type": member.kind,
                 "mode": oct(member.mode),
                 "owner": f"{member.uid}:{member.gid}",
                 "mtime": member.mtime,
                 "size": member.size,
-                "target": member.target,
+                "target": spell(member.target),
                 "content": _hash(content) if member.kind in ("file", "sparse") else "",
             }
     return _Contents(entries, plain.digest)

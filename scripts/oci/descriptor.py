@@ -20,7 +20,7 @@ LAYER_TAR = "application/vnd.oci.image.layer.v1.tar"
 LAYER_GZIP = f"{LAYER_TAR}+gzip"
 LAYER_ZSTD = f"{LAYER_TAR}+zstd"
 
-LARGEST_JSON = 1 << 24  # bytes: four times what registries take for a manifest
+LARGEST_JSON = 1 << 22  # bytes: what registries take for a manifest
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 

@@ -11,11 +11,11 @@ from scripts.oci.blobs import Checked
 from scripts.oci.decompress import Prepended
 from scripts.oci.descriptor import LARGEST_JSON, Descriptor, unreadable
 from scripts.oci.image import check_config, check_layers, find_manifest
-from scripts.oci.layer import Keep, Layer, scan_layer
+from scripts.oci.layer import Keep, Layer, Names, scan_layer
 from scripts.oci.tar import Source, TarReader
 
 _BLOB = re.compile(r"(?:\./)?blobs/sha256/([0-9a-f]{64})")
-_MOST_JSON = 1 << 26  # bytes kept of all manifests and configurations together
+MOST_JSON = 1 << 26  # bytes kept of all manifests and configurations together
 
 Kept = TypeVar("Kept")
 
@@ -39,12 +39,14 @@ class _Export(Generic[Kept]):
     index: bytes = b""
     documents: dict[str, bytes] = field(default_factory=dict)
     layers: dict[str, Layer[Kept] | HallmarkError] = field(default_factory=dict)
+    names: Names = field(default_factory=Names)
 
     def read(self, reader: TarReader) -> None:
         for member, content in reader:
+            if member.kind != "file":
+                continue
             if match := _BLOB.fullmatch(member.name):
-                if member.kind == "file":
-                    self._read_blob(Descriptor(f"sha256:{match[1]}", member.size, ""), content)
+                self._read_blob(Descriptor(f"sha256:{match[1]}", member.size, ""), content)
             elif member.name.removeprefix("./") == "index.json":
                 self.index = content.read(LARGEST_JSON)
 
@@ -64,11 +66,11 @@ class _Export(Generic[Kept]):
             start = source.read(512)
             if start.lstrip().startswith(b"{") and start[257:262] != b"ustar":
                 kept = sum(map(len, self.documents.values()))
-                if kept + blob.size <= _MOST_JSON:
+                if kept + blob.size <= MOST_JSON:
                     self.documents[blob.digest] = start + source.read(blob.size)
             else:
                 place = f"{self.place}, layer {blob.digest}"
-                self.layers[blob.digest] = scan_layer(Prepended(start, source), place, self.keep)
+                self.layers[blob.digest] = scan_layer(Prepended(start, source), place, self.keep, self.names)
         except HallmarkError as error:  # counts where it turns out that the image has this layer
             self.layers[blob.digest] = error
 

@@ -13,12 +13,12 @@ from scripts.console import Update
 from scripts.errors import Undecided
 from scripts.oci.blobs import Store, read_blobs, read_json_blob
 from scripts.oci.descriptor import Descriptor, is_digest, parse_descriptor, parse_object, unreadable
-from scripts.oci.layer import Keep, Layer, scan_layer
+from scripts.oci.layer import Keep, Layer, Names, scan_layer
 from scripts.oci.tar import Source
 
 PLATFORM = "linux/amd64"
 
-_DEEPEST = 4  # an index may name indexes
+DEEPEST = 4  # an index may name indexes
 _BASE_VARIANTS = ("", "v1")
 
 Kept = TypeVar("Kept")
@@ -76,9 +76,10 @@ def read_image(
 
     pairs = list(zip(image.layers, diff_ids, strict=True))
     expected = {blob.digest: diff_id for blob, diff_id in pairs}
+    names = Names()
 
     def scan(blob: Descriptor, stream: Source) -> Layer[Kept]:
-        layer = scan_layer(stream, f"{place}, layer {blob.digest}", keep)
+        layer = scan_layer(stream, f"{place}, layer {blob.digest}", keep, names)
         _check_layer(layer, blob, expected[blob.digest], place)
         shelf.keep(layer)
         return layer
@@ -97,7 +98,7 @@ def find_manifest(data: bytes, top: Descriptor | None, fetch: Callable[[Descript
     image.
     """
     is_layout = top is None
-    for depth in range(_DEEPEST):
+    for depth in range(DEEPEST):
         document = _parse(data, place)
         if "manifests" not in document:
             if top is None:
@@ -105,7 +106,7 @@ def find_manifest(data: bytes, top: Descriptor | None, fetch: Callable[[Descript
             return _read_manifest(document, top, data, place)
         top = _choose(document, place, is_layout=is_layout and not depth)
         data = fetch(top)
-    raise unreadable(f"more than {_DEEPEST} indexes within each other", place)
+    raise unreadable(f"more than {DEEPEST} indexes within each other", place)
 
 
 def check_config(data: bytes, image: OciImage, place: str) -> list[str]:

@@ -9,23 +9,28 @@ import posixpath
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Generic, Literal, TypeVar
 
 from scripts.files import CHUNK
 from scripts.oci.decompress import Plain, naming_damage
 from scripts.oci.tar import Source, TarMember, TarReader
 
-_WHITEOUT, _METADATA, _OPAQUE = ".wh.", ".wh..wh.", ".wh..wh..opq"
-# Bytes of names kept for one layer: some five million files, ten times the largest known image.
-_MOST_NAMES = 1 << 30
+# Bytes of names kept for one image: some million files, twice the largest known image.
+MOST_NAMES = 1 << 28
+# Bytes behind the mark that ends a layer: tars are filled up to 10 kB, and what comes there is read for its hash alone.
+MOST_BEHIND = 1 << 26
+
+_WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
 _ENTRY_BYTES = 200
+_AT_ONCE = 1 << 12  # bytes of names that are noted together
 
 Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A symbolic link, or a hard link to another path of the image."""
+    """A symbolic link, or a hard link to another path of the image; the target as it stands in the layer."""
 
     target: str
     hard: bool = False
@@ -38,7 +43,7 @@ class Found(Generic[Kept]):
     what: Kept
 
 
-Mark = Literal["file", "directory", "whiteout", "opaque"]
+Mark = Literal["file", "directory", "whiteout", "opaque", "global"]
 What = Found[Kept] | Link | Mark
 # Given a file's path in the layer, its entry (of the kind "file" or "sparse") and its content: what is kept of it.
 Keep = Callable[[str, TarMember, Source], Kept | None]
@@ -56,14 +61,28 @@ class Layer(Generic[Kept]):
     diff_id: str = ""
 
 
-def scan_layer(stream: Source, place: str, keep: Keep[Kept]) -> Layer[Kept]:
+class Names:
+    """Counts what the names of an image's files take in memory: one for all its layers, which threads share."""
+
+    def __init__(self) -> None:
+        self._taken = 0
+        self._lock = Lock()
+
+    def take(self, size: int) -> bool:
+        """Note so many bytes. Whether all together are still as many as are kept in mind."""
+        with self._lock:
+            self._taken += size
+            return self._taken <= MOST_NAMES
+
+
+def scan_layer(stream: Source, place: str, keep: Keep[Kept], names: Names | None = None) -> Layer[Kept]:
     """Read a layer to its end: a tar, as it is or in gzip or zstd. `keep` reads as much of a file as it wants.
 
-    Raises Undecided, with `place`, for a layer that is cut short, damaged or hostile; what the stream itself raises
-    goes through.
+    `names` counts for the whole image; without it, for this layer. Raises Undecided, with `place`, for a layer that is
+    cut short, damaged or hostile; what the stream itself raises goes through.
     """
     with reading_layer(stream, place) as (reader, plain):
-        entries = _scan(reader, keep)
+        entries = _scan(reader, keep, names or Names())
     return Layer(entries, plain.digest)
 
 
@@ -77,8 +96,12 @@ def reading_layer(stream: Source, place: str) -> Iterator[tuple[TarReader, Plain
         plain = Plain(stream)
         reader = TarReader(plain, place)
         yield reader, plain
+        behind = 0
         while data := plain.read(CHUNK):  # behind the mark; reading on finds damage, and lets the source check itself
             reader.count(len(data))
+            behind += len(data)
+            if behind > MOST_BEHIND:
+                raise reader.error(f"more than {MOST_BEHIND} bytes behind the mark that ends it")
         while stream.read(CHUNK):
             pass
         if not (plain.sure or reader.ended):
@@ -90,28 +113,33 @@ def normalise(name: str) -> str:
     return posixpath.normpath(f"/{name}").lstrip("/")
 
 
-def _scan(reader: TarReader, keep: Keep[Kept]) -> list[tuple[str, What[Kept]]]:
+def _scan(reader: TarReader, keep: Keep[Kept], names: Names) -> list[tuple[str, What[Kept]]]:
     entries: list[tuple[str, What[Kept]]] = []
-    names = 0
+    size = 0
     for member, content in reader:
         path = normalise(member.name)
-        names += len(path) + len(member.target) + _ENTRY_BYTES
-        if names > _MOST_NAMES:
-            raise reader.error("more files than this program keeps in mind")
+        size += len(path) + len(member.target) + _ENTRY_BYTES
+        if size >= _AT_ONCE:
+            if not names.take(size):
+                cause = f"names of more files than this program keeps in mind ({MOST_NAMES >> 20} MiB of them)"
+                raise reader.error(cause)
+            size = 0
         folder, _, base = path.rpartition("/")
-        if base == _OPAQUE:
+        if not path:
+            continue  # the root is there, whatever this is
+        if member.kind == "global":
+            entries.append((path, "global"))
+        elif base == _OPAQUE:
             entries.append((folder, "opaque"))
-        elif _METADATA in path and any(part.startswith(_METADATA) for part in path.split("/")):
-            continue  # AUFS kept its own books there
         elif base.startswith(_WHITEOUT):
             hidden = base.removeprefix(_WHITEOUT)
             if hidden in ("", ".", ".."):
                 raise reader.error(f"a whiteout of nothing ({member.name!r})")
             entries.append((posixpath.join(folder, hidden), "whiteout"))
-        elif path:
+        else:
+            if member.kind == "unknown":
+                raise reader.error(f"an entry of a type that no layer has ({member.name!r})")
             entries.append((path, _read_entry(path, member, content, keep)))
-        elif member.kind != "directory":
-            raise reader.error("something other than a directory is to be the root")
     return entries
 
 
@@ -122,5 +150,5 @@ def _read_entry(path: str, member: TarMember, content: Source, keep: Keep[Kept])
     if member.kind == "symlink":
         return Link(member.target)
     if member.kind == "hardlink":
-        return Link(normalise(member.target), hard=True)
+        return Link(member.target, hard=True)
     return "directory" if member.kind == "directory" else "file"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from scripts.errors import BuildFailed, Undecided
-from scripts.files import canonical_json, sha256_file, write_atomic
+from scripts.files import canonical_json, open_plain, sha256_file, write_atomic
 from scripts.oci.blobs import Checked, read_json_blob
 from scripts.oci.descriptor import (
     LARGEST_JSON,
@@ -152,10 +152,13 @@ class LayoutStore:
 
     def read_index(self) -> bytes:
         try:
-            with (self.folder / "index.json").open("rb") as stream:
-                return stream.read(LARGEST_JSON)
+            with open_plain(self.folder / "index.json") as stream:
+                data = stream.read(LARGEST_JSON + 1)
         except OSError as error:
             raise unreadable(f"index.json: {error.strerror}", self.place) from error
+        if len(data) > LARGEST_JSON:
+            raise unreadable(f"index.json has more than {LARGEST_JSON} bytes", self.place)
+        return data
 
     def read_manifest(self, blob: Descriptor) -> bytes:
         return read_json_blob(self, blob, self.place)
@@ -163,7 +166,7 @@ class LayoutStore:
     @contextmanager
     def open(self, blob: Descriptor) -> Iterator[Source]:
         try:
-            stream = (self.folder / blob.path).open("rb")
+            stream = open_plain(self.folder / blob.path)
         except OSError as error:
             raise _cannot_read(blob, error, self.place) from error
         with stream:

@@ -3,164 +3,227 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar, Union
 
 from scripts.errors import Undecided
 from scripts.oci.layer import Found, Layer, Link, Mark, What
+from scripts.oci.tar import spell
 
-# As many as Linux follows, and then some: beyond this, links lead in a circle.
-_MOST_LINKS = 255
-# Ten times what the largest known image takes; what links through links make out of a small one ends here.
-_MOST_STEPS = 1 << 28
+# As many as engines follow: beyond this, links lead in a circle.
+MOST_LINKS = 255
+# Three times what the largest known image takes; what links through links make out of a small one ends here.
+MOST_STEPS = 1 << 26
+# Three times what the largest known image has; a name of four bytes can make one, which takes a hundred times as many.
+MOST_FOLDERS = 1 << 18
 
 Kept = TypeVar("Kept")
+_Item = Union["_Folder[Kept]", Found[Kept], Link, Mark]  # of the marks, a plain file or a whiteout
 
 
-@dataclass(frozen=True, slots=True)
-class _Leaf(Generic[Kept]):
-    """A thing kept or a symbolic link, and the number of the layer that put it there."""
-
-    layer: int
-    what: Found[Kept] | Link
+_Place = tuple["_Folder[Kept] | None", "_Folder[Kept] | None"]  # one folder in this layer, and in those beneath it
 
 
-_Folder = dict[str, Union[_Leaf[Kept], "_Folder[Kept]"]]
+@dataclass(slots=True)
+class _Folder(Generic[Kept]):
+    """A folder; `opaque` where nothing of lower layers shows in it."""
+
+    items: dict[str, _Item[Kept]] = field(default_factory=dict)
+    opaque: bool = False
 
 
 def merge_layers(layers: Sequence[Layer[Kept]], place: str, rename: Callable[[Kept, str], Kept]) -> list[Kept]:
     """What is kept of an image, sorted by path, from its layers with the lowest first; `rename` gives it its last path.
 
-    As on overlayfs, which engines keep images on: a layer's own symbolic links to folders are followed, so that a path
-    is the real one; but where a layer writes into a folder that is a link in a lower layer (`lib` on a merged /usr),
-    it gets a folder there, and the link is gone. Raises Undecided, with `place`, for links in a circle.
+    As on overlayfs, which engines keep images on: each layer is unpacked into a folder of its own, where its own
+    symbolic links are followed and nothing is seen of lower layers; then it is laid over these. Raises Undecided, with
+    `place`, for links in a circle, and for what engines do not agree on.
     """
-    tree = _Tree[Kept](place)
-    for number, layer in enumerate(layers):
+    steps = _Steps(place)
+    merged = _Folder[Kept]()
+    for layer in layers:
+        unpacked = _Unpacked(merged, steps)
         for path, what in layer.entries:
-            tree.apply(number, path, what)
-    return [rename(kept, path) for path, kept in sorted(tree.kept(), key=lambda item: item[0])]
+            unpacked.put(path, what)
+        _lay_over(merged, unpacked.root, steps)
+    return [rename(kept, spell(path)) for path, kept in sorted(_walk(merged), key=lambda item: item[0])]
 
 
-class _Tree(Generic[Kept]):
-    """The file system as far as it matters: what is kept, symbolic links, and the folders on the way to them."""
+class _Steps:
+    """Counts what merging takes."""
 
     def __init__(self, place: str) -> None:
-        self._root: _Folder[Kept] = {}
         self._place = place
-        self._steps = 0
+        self._taken = 0
+        self._folders = 0
 
-    def apply(self, layer: int, path: str, what: What[Kept]) -> None:
-        """Do what an engine does when it unpacks this entry of this layer."""
+    def count_folder(self) -> None:
+        self._folders += 1
+        if self._folders > MOST_FOLDERS:
+            raise self.error(f"more than {MOST_FOLDERS} folders in its layers")
+
+    def count(self, steps: int) -> None:
+        self._taken += steps
+        if self._taken > MOST_STEPS:
+            raise self.error("its layers take more steps to merge than any image that is meant to be used")
+
+    def error(self, cause: str) -> Undecided:
+        return Undecided(f"not an image that can be read: {cause}", self._place, "build or pull the image again")
+
+
+class _Unpacked(Generic[Kept]):
+    """The folder that one layer is unpacked into; `lower` is what its hard links may lead to besides."""
+
+    def __init__(self, lower: _Folder[Kept], steps: _Steps) -> None:
+        self.root = _Folder[Kept]()
+        self._lower = lower
+        self._steps = steps
+
+    def put(self, path: str, what: What[Kept]) -> None:
+        """Do what an engine does when it unpacks this entry."""
         if what == "opaque":
-            self._remove_lower(self._find(self._resolve(path, layer)), layer)
+            if path:  # overlayfs looks for the mark everywhere but on the root
+                self._make(self._resolve(path)).opaque = True
             return
         above, _, base = path.rpartition("/")
-        parent = self._resolve(above, layer)
+        parent = self._resolve(above)
+        if what == "global":
+            return self._check_global(parent, base)
         if isinstance(what, Link) and what.hard:
             what = self._follow_hard_link(what)
-        if isinstance(what, (Found, Link)):
-            self._make(parent)[base] = _Leaf(layer, what)
-            return
+        folder = self._make(parent)
+        found = folder.items.get(base)
+        if what == "directory":
+            if not isinstance(found, _Folder):  # a new one hides nothing: what a file or a whiteout hid before it shows
+                self._steps.count_folder()
+                folder.items[base] = _Folder[Kept]()
+        elif what == "whiteout" and isinstance(found, _Folder):
+            found.opaque = True
+        elif what != "whiteout" or found is None:  # it does not remove what its own layer has
+            folder.items[base] = what
+
+    def _check_global(self, parent: Sequence[str], base: str) -> None:
+        """A global header's name: containerd makes its folder, removes a file of that name, and obeys a whiteout."""
         folder = self._find(parent)
-        if folder is not None and base in folder:
-            self._displace(folder, base, layer, what)
+        if base.startswith(".wh.") or folder is None or base in folder.items:
+            raise self._steps.error(f"a global header with the name of a file ({base!r}): engines do not agree on it")
 
-    def _displace(self, folder: _Folder[Kept], base: str, layer: int, what: Mark) -> None:
-        """Remove what a file, a directory or a whiteout leaves nothing of; a directory joins one that is there."""
-        found = folder[base]
-        if what == "whiteout" and isinstance(found, dict):
-            self._remove_lower(found, layer)
-        elif what == "whiteout" and isinstance(found, _Leaf) and found.layer == layer:
-            return
-        elif what != "directory" or isinstance(found, _Leaf):
-            del folder[base]
-
-    def kept(self) -> Iterator[tuple[str, Kept]]:
-        """Everything that is there in the end, by its real path, in no order."""
-        folders = [("", self._root)]
-        while folders:
-            above, folder = folders.pop()
-            for name, item in folder.items():
-                if isinstance(item, dict):
-                    folders.append((f"{above}{name}/", item))
-                elif isinstance(item.what, Found):
-                    yield f"{above}{name}", item.what.what
-
-    def _follow_hard_link(self, link: Link) -> Found[Kept] | Link | Mark:
-        """What is under another name from now on; only its folder's links are followed, not the file itself."""
-        above, _, base = link.target.rpartition("/")
-        folder = self._find(self._resolve(above, None))
-        found = folder.get(base) if folder is not None else None
-        return found.what if isinstance(found, _Leaf) else "file"
-
-    def _resolve(self, path: str, layer: int | None) -> list[str]:
-        """The parts of a folder's real path for a layer that writes there, with nothing of lower ones in its way.
-
-        For no layer, nothing is changed and every link is followed. None leads out of the root.
-        """
+    def _resolve(self, path: str) -> list[str]:
+        """The parts of a folder's real path in this layer. None leads out of the root."""
         left = path.split("/")[::-1] if path else []
         parts: list[str] = []
-        folders: list[_Folder[Kept] | None] = [self._root]  # one more than parts; None where nothing in it matters
+        folders: list[_Folder[Kept] | None] = [self.root]  # one more than parts; None where there is none yet
         followed = 0
         while left:
             part = left.pop()
-            self._count(1)
+            self._steps.count(1)
             if part == "..":
                 parts, folders = parts[:-1], folders[: len(parts) or 1]
                 continue
-            if part in ("", "."):
-                continue
             here = folders[-1]
-            item = here.get(part) if here is not None else None
-            if isinstance(item, _Leaf) and isinstance(item.what, Link) and layer in (None, item.layer):
+            item = here.items.get(part) if here is not None else None
+            if isinstance(item, Link):
                 followed += 1
-                if followed > _MOST_LINKS:
-                    raise self._error(f"symbolic links lead in a circle at /{path}")
-                if item.what.target.startswith("/"):
-                    parts, folders = [], [self._root]
-                left += item.what.target.split("/")[::-1]
-                self._count(len(item.what.target))
+                self._push_target(item, left, path, followed)
+                if item.target.startswith("/"):
+                    parts, folders = [], [self.root]
                 continue
-            if isinstance(item, _Leaf) and here is not None and layer is not None:
-                if item.layer == layer:
-                    raise self._error(f"/{path} is used as a folder, and a part of it is none")
-                del here[part]
+            if isinstance(item, Found) or item == "file":
+                raise self._steps.error(f"/{spell(path)} is used as a folder, and a part of it is none")
             parts.append(part)
-            folders.append(item if isinstance(item, dict) else None)
+            folders.append(item if isinstance(item, _Folder) else None)
         return parts
 
+    def _push_target(self, link: Link, left: list[str], path: str, followed: int) -> None:
+        """Put what a link leads to in front of what is left of a path."""
+        if followed > MOST_LINKS:
+            raise self._steps.error(f"symbolic links lead in a circle at /{spell(path)}")
+        if left and left[-1] == "..":
+            # containerd takes both parts away before it looks at either; the kernel goes up from where the link leads.
+            raise self._steps.error(f"a link to `..` of a link, at /{spell(path)}: engines do not agree on it")
+        self._steps.count(len(link.target))
+        left += [part for part in link.target.split("/")[::-1] if part not in ("", ".")]
+
     def _find(self, parts: Sequence[str]) -> _Folder[Kept] | None:
-        item: _Folder[Kept] | _Leaf[Kept] | None = self._root
+        item: _Item[Kept] | None = self.root
         for part in parts:
-            item = item.get(part) if isinstance(item, dict) else None
-        return item if isinstance(item, dict) else None
+            item = item.items.get(part) if isinstance(item, _Folder) else None
+        return item if isinstance(item, _Folder) else None
 
     def _make(self, parts: Sequence[str]) -> _Folder[Kept]:
-        """The folder at a real path, made where it is missing."""
-        folder = self._root
+        """The folder at a real path, made where it is missing; one in place of a whiteout shows nothing beneath."""
+        folder = self.root
         for part in parts:
-            item = folder.setdefault(part, {})
-            assert isinstance(item, dict), "what was in the way of this path is gone"
+            item = folder.items.get(part)
+            if not isinstance(item, _Folder):
+                self._steps.count_folder()
+                item = _Folder[Kept](opaque=item == "whiteout")
+                folder.items[part] = item
             folder = item
         return folder
 
-    def _remove_lower(self, folder: _Folder[Kept] | None, layer: int) -> None:
-        """Remove what lower layers put into a folder and the folders in it."""
-        folders = [folder] if folder is not None else []
-        while folders:
-            current = folders.pop()
-            self._count(len(current) + 1)
-            for name, item in list(current.items()):
-                if isinstance(item, dict):
-                    folders.append(item)
-                elif item.layer < layer:
-                    del current[name]
+    def _follow_hard_link(self, link: Link) -> Found[Kept] | Link | Mark:
+        """What is under another name from now on; links on the way are followed, and not the file itself.
 
-    def _count(self, steps: int) -> None:
-        self._steps += steps
-        if self._steps > _MOST_STEPS:
-            raise self._error("its layers take more steps to merge than any image that is meant to be used")
+        Engines on overlayfs look in the layer alone; where a lower layer's file is meant, others find it.
+        """
+        left = [part for part in link.target.split("/")[::-1] if part not in ("", ".")]
+        here: list[_Place[Kept]] = [(self.root, self._lower)]
+        followed = 0
+        while left:
+            part = left.pop()
+            self._steps.count(1)
+            if part == "..":
+                here = here[:-1] or here
+                continue
+            own, lower = self._look(here[-1], part)
+            item = own if own is not None else lower
+            if isinstance(item, Link) and not left and link.target.endswith("/"):
+                raise self._steps.error("a hard link to a link, written as a folder: engines do not agree on it")
+            if isinstance(item, Link) and left:
+                followed += 1
+                self._push_target(item, left, link.target, followed)
+                here = [(self.root, self._lower)] if item.target.startswith("/") else here
+                continue
+            if not left:
+                return item if isinstance(item, (Found, Link)) else "file"
+            here.append((own if isinstance(own, _Folder) else None, lower if isinstance(lower, _Folder) else None))
+        return "file"
 
-    def _error(self, cause: str) -> Undecided:
-        return Undecided(f"not an image that can be read: {cause}", self._place, "build or pull the image again")
+    def _look(self, place: _Place[Kept], name: str) -> tuple[_Item[Kept] | None, _Item[Kept] | None]:
+        """What is under a name in a folder of this layer, and in the one beneath it as far as that shows."""
+        upper, lower = place
+        own = upper.items.get(name) if upper is not None else None
+        shows = lower is not None and not (upper is not None and upper.opaque)
+        beneath = lower.items.get(name) if lower is not None and shows else None
+        if own is None or (isinstance(own, _Folder) and not own.opaque and isinstance(beneath, _Folder)):
+            return own, beneath
+        return own, None
+
+
+def _lay_over(lower: _Folder[Kept], upper: _Folder[Kept], steps: _Steps) -> None:
+    """Change lower layers into what shows of them under another one, and that one with them."""
+    pairs = [(lower, upper)]
+    while pairs:
+        below, above = pairs.pop()
+        for name, item in above.items.items():
+            steps.count(1)
+            found = below.items.pop(name, None)
+            if isinstance(item, _Folder):
+                kept = found if isinstance(found, _Folder) and not item.opaque else _Folder[Kept]()
+                below.items[name] = kept
+                pairs.append((kept, item))
+            elif isinstance(item, (Found, Link)):
+                below.items[name] = item
+
+
+def _walk(root: _Folder[Kept]) -> Iterator[tuple[str, Kept]]:
+    """Everything kept, by its real path, in no order."""
+    folders = [("", root)]
+    while folders:
+        above, folder = folders.pop()
+        for name, item in folder.items.items():
+            if isinstance(item, _Folder):
+                folders.append((f"{above}{name}/", item))
+            elif isinstance(item, Found):
+                yield f"{above}{name}", item.what

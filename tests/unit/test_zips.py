@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import time
 import zipfile
@@ -213,3 +214,58 @@ def test_a_changed_archive_is_read_or_refused(tmp_path_factory: pytest.TempPathF
             found.read(member)
     except Undecided:
         pass
+
+
+def test_one_member_under_many_names_is_refused(tmp_path: Path) -> None:
+    """What is unpacked once for each name costs as many times what it takes in the file."""
+    data = bytearray(make({"a.so": b"x" * 100, "b.so": b"x" * 100, "padding": bytes(range(256)) * 40}))
+    second = data.index(b"PK\3\4", 4)
+    entry = data.index(b"PK\1\2", data.index(b"PK\1\2") + 4)  # of b.so, which becomes a second name of a.so
+    assert data[entry + 46 : entry + 50] == b"b.so" and struct.unpack_from("<I", data, entry + 42)[0] == second
+    struct.pack_into("<I", data, entry + 42, 0)
+    assert "share bytes" in refusal(tmp_path, bytes(data))
+
+
+def test_a_directory_is_bounded_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make({f"{number:03}": b"" for number in range(200)})
+    opened(tmp_path, data)
+    read: list[object] = []
+    monkeypatch.setattr(zipfile, "ZipFile", read.append)
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "MAX_MEMBERS", 199)
+        assert "more than 199 members" in refusal(tmp_path, data)
+    monkeypatch.setattr(module, "LARGEST_DIRECTORY", 1000)
+    assert "its directory has 9800 bytes" in refusal(tmp_path, data)
+    assert read == []
+
+
+def test_a_directory_behind_which_another_archive_begins_is_bounded_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end that counts is the one that `zipfile` takes: by a comment, and by zip64's own record."""
+    many = make({f"{number:03}": b"" for number in range(200)})
+    end = many.rindex(b"PK\5\6")
+    start, size = struct.unpack_from("<I", many, end + 16)[0], struct.unpack_from("<I", many, end + 12)[0]
+    commented = many[:-2] + struct.pack("<H", 50) + make({"a": b""})[:50]
+    end_64 = struct.pack("<4sQHHIIQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, 200, 200, size, start)
+    locator = struct.pack("<4sIQI", b"PK\6\7", 0, end, 1)
+    wide = many[:end] + end_64 + locator + struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, 1, 1, 0, 0, 0)
+    for data in (commented, wide):
+        assert len(opened(tmp_path, data).members) == 200
+    monkeypatch.setattr(module, "MAX_MEMBERS", 199)
+    for data in (commented, wide):
+        assert "more than 199 members" in refusal(tmp_path, data)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_the_start_of_a_member_is_read_alone(tmp_path: Path, method: int) -> None:
+    found = opened(tmp_path, make(MEMBERS, method))
+    member = found.members["a/b.txt"]
+    assert found.read_start(member, 10) == MEMBERS["a/b.txt"][:10]
+    assert found.read_start(found.members["empty"], 10) == b""
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.whl")
+    with pytest.raises(OSError, match="not a plain file"):
+        ZipReader(tmp_path / "x.whl")

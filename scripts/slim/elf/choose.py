@@ -25,4 +25,6 @@ def choose_entries(entries: Sequence[Entry], compute: str) -> list[int]:
 
 def _stub(entries: Sequence[Entry]) -> list[int]:
     known = [index for index, entry in enumerate(entries) if entry.kind != "other"]
-    return sorted(known, key=lambda index: (entries[index].kind != "sass", entries[index].stored_size))[:1]
+    return sorted(
+        known, key=lambda index: (entries[index].kind != "sass", not entries[index].size, entries[index].stored_size)
+    )[:1]

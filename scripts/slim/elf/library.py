@@ -123,9 +123,9 @@ def _pack(
         raise Untouchable(f"{fatbin.name} is not aligned as it says")
     address = fatbin.address
     for container, keep in zip(containers, chosen, strict=True):
-        spans = _entry_spans(shared, container)
+        spans, stays = _entry_spans(shared, container), frozenset(keep)
         with memoryview(shared.data) as view:
-            body = [bytes(view[start:end]) for index, (start, end) in enumerate(spans) if index in keep]
+            body = [bytes(view[start:end]) for index, (start, end) in enumerate(spans) if index in stays]
         length = _CONTAINER.size + sum(map(len, body))
         old = _CONTAINER.unpack_from(shared.data, container.offset)
         header = _CONTAINER.pack(*old[:3], length - _CONTAINER.size)

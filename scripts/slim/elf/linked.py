@@ -12,7 +12,7 @@ _FUNCTIONS = re.compile(
     rb"\0(cublas(?:Lt)?|cudnn|cufft|curand|cusolver|cusparse(?:Lt)?|cutensor|nvjpeg|npp[a-z]*)[A-Z]|\0(nvshmem)"
 )
 _STT_FUNC = 2
-_LONGEST = 1 << 28  # bytes of names; libtorch_cuda.so has 25 MB
+LONGEST_NAMES = 1 << 28  # bytes of names; libtorch_cuda.so has 25 MB
 
 
 def find_linked_in(shared: SharedObject) -> str:
@@ -22,7 +22,7 @@ def find_linked_in(shared: SharedObject) -> str:
         if not 0 < table.link < len(shared.sections):
             continue
         strings = shared.sections[table.link]
-        end = min(strings.end, strings.offset + _LONGEST)
+        end = min(strings.end, strings.offset + LONGEST_NAMES)
         matches = _FUNCTIONS.finditer(shared.data, strings.offset, end)
         owners = {match.start() + 1 - strings.offset: bytes(match[1] or match[2]) for match in matches}
         if owners:

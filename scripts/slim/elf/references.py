@@ -21,7 +21,7 @@ _WRAPPER = struct.Struct("<IIQQ")
 _WRAPPER_MAGIC = 0x466243B1
 _POINTER, _LAST = 8, 16  # where a wrapper's pointer and its last word are in it
 _STT_SECTION, _STT_FILE, _STT_TLS = 3, 4, 6
-_MAX_WRAPPERS = 1 << 16
+MAX_WRAPPERS = 1 << 16
 
 
 @dataclass
@@ -41,7 +41,7 @@ def find_references(shared: SharedObject, fatbin: Section, lengths: Mapping[int,
     if any(section.kind in (SHT_REL, SHT_RELA) and not section.flags & SHF_ALLOC for section in shared.sections):
         raise Untouchable("it keeps the linker's own relocations")
     wrappers = shared.find(WRAPPERS)
-    if wrappers.size % _WRAPPER.size or wrappers.size // _WRAPPER.size > _MAX_WRAPPERS:
+    if wrappers.size % _WRAPPER.size or wrappers.size // _WRAPPER.size > MAX_WRAPPERS:
         raise Untouchable(f"{WRAPPERS} has {wrappers.size} bytes")
     if shared.offset_of(wrappers.address, wrappers.size, WRAPPERS) != wrappers.offset:
         raise Untouchable(f"{WRAPPERS} is not where its header says")

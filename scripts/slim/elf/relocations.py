@@ -15,7 +15,7 @@ _SYMBOL = struct.Struct("<IBBHQQ")
 _WORD = struct.Struct("<Q")
 _RELA_TABLE, _JUMP_TABLE, _RELR_TABLE = (7, 8), (23, 2), (36, 35)  # the tags for a table's address and its size
 _DT_SYMTAB, _DT_REL, _DT_PLTREL, _DT_ANDROID = 6, 17, 20, range(0x6000000F, 0x60000013)
-_MAX = 1 << 22  # seventy times what libtorch_cuda.so has; each costs a microsecond
+MAX_RECORDS = 1 << 22  # seventy times what libtorch_cuda.so has; each costs a microsecond
 
 
 class Relocation(NamedTuple):
@@ -57,7 +57,7 @@ def _table(shared: SharedObject, dynamic: dict[int, int], tags: tuple[int, int],
     size = dynamic.get(tags[1], 0)
     if not size:
         return 0, b""
-    if size % entry or size // entry > _MAX:
+    if size % entry or size // entry > MAX_RECORDS:
         raise GpuCodeError(f"a relocation table of {size} bytes", shared.name)
     offset = shared.offset_of(dynamic.get(tags[0], 0), size, "a relocation table")
     return offset, bytes(shared.data[offset : offset + size])
@@ -74,7 +74,7 @@ def _read_rela(shared: SharedObject, offset: int, table: bytes, symbols: list[in
 
 def _read_relr(shared: SharedObject, _: int, table: bytes) -> Iterator[Relocation]:
     """The packed form: an address, then bitmaps of the 63 words that follow. The addend is in the word itself."""
-    if len(table) * 8 > _MAX:
+    if len(table) * 8 > MAX_RECORDS:
         raise GpuCodeError(f"a packed relocation table of {len(table)} bytes", shared.name)
     place = 0
     for (word,) in _WORD.iter_unpack(table):
@@ -99,7 +99,7 @@ def _dynamic_symbols(shared: SharedObject, dynamic: dict[int, int]) -> list[int]
 
 def read_symbols(shared: SharedObject, table: Section) -> Iterator[Symbol]:
     """The symbols of one table. Raises GpuCodeError or Untouchable."""
-    if table.size % _SYMBOL.size or table.size // _SYMBOL.size > _MAX:
+    if table.size % _SYMBOL.size or table.size // _SYMBOL.size > MAX_RECORDS:
         raise GpuCodeError(f"a symbol table of {table.size} bytes", shared.name)
     raw = bytes(shared.data[table.offset : table.end])
     for index, (name, info, _, section, value, size) in enumerate(_SYMBOL.iter_unpack(raw)):

@@ -24,8 +24,9 @@ PT_NULL, PT_LOAD, PT_DYNAMIC, PT_NOTE, PT_PHDR, PT_GNU_PROPERTY = 0, 1, 2, 4, 6,
 PF_WRITE = 2
 SHT_NULL, SHT_PROGBITS, SHT_SYMTAB, SHT_RELA, SHT_NOBITS, SHT_REL, SHT_DYNSYM = 0, 1, 2, 4, 8, 9, 11
 SHF_ALLOC, SHF_COMPRESSED = 0x2, 0x800
-_MAX_ADDRESS = 1 << 63
-_MAX_SEGMENTS, _MAX_LOADS = 256, 16  # real ones have a dozen, and four to six that are mapped
+_END_OF_MEMORY = 1 << 63
+MAX_SEGMENTS = 256  # real ones have a dozen
+MAX_LOADS = 16  # and four to six that are mapped
 
 
 class Untouchable(Exception):
@@ -118,7 +119,7 @@ def read_shared_object(data: Buffer, name: str) -> SharedObject:
     segment_size, segment_count = fields[9:11]
     if kind != _ET_DYN or machine != _EM_X86_64:
         raise Untouchable("it is not a shared object for x86-64")
-    if segment_size != SEGMENT.size or not 0 < segment_count <= _MAX_SEGMENTS:
+    if segment_size != SEGMENT.size or not 0 < segment_count <= MAX_SEGMENTS:
         raise Untouchable(f"it has {segment_count} program headers of {segment_size} bytes")
     places = range(segment_table, segment_table + segment_count * SEGMENT.size, SEGMENT.size)
     segments = tuple(Segment(*headers.read(SEGMENT, place, "a program header")) for place in places)
@@ -131,10 +132,10 @@ def _check_segments(headers: Headers, segments: tuple[Segment, ...]) -> None:
     for segment in segments:
         if segment.end > len(headers.data):
             raise headers.error("a segment ends past the end of the file", segment.offset)
-        if max(segment.address, segment.physical) + segment.memory_size >= _MAX_ADDRESS:
+        if max(segment.address, segment.physical) + segment.memory_size >= _END_OF_MEMORY:
             raise headers.error("a segment ends past the end of memory", segment.offset)
     loads = [segment for segment in segments if segment.kind == PT_LOAD]
-    if len(loads) > _MAX_LOADS:
+    if len(loads) > MAX_LOADS:
         raise Untouchable(f"{len(loads)} segments are mapped")
     for load in loads:
         if load.file_size > load.memory_size:

@@ -76,6 +76,7 @@ _PROPRIETARY = re.compile(r"proprietary|LicenseRef-NVIDIA|NVIDIA (software|end u
 _AGREEMENT = re.compile(r"(?=.*\bnvidia\b)(?=.*\blicense\b)(?=.*\bagreement\b)", re.IGNORECASE | re.DOTALL)
 _OPEN_CLASSIFIER = "License :: OSI Approved :: "
 _HEAD = 1000  # characters of a licence file that count
+MOST_HEAD = 4 * _HEAD  # of which they can take so many bytes
 _NEXT_STEP = "use the wheel as its makers published it"
 
 
@@ -88,14 +89,18 @@ def judge_licence(metadata: Message, files: Mapping[str, str]) -> Problem | None
         contrary = [f"`{name}` reads as {kind}" for name, kind in _open_files(heads)]
         but = f" (although {' and '.join(contrary)})" if contrary else ""
         return Problem(f"it may not be modified: {'; '.join(closed)}{but}", place, _NEXT_STEP)
-    expression = str(metadata.get("License-Expression", ""))
-    if expression:
-        if unknown := _unknown_licences(expression):
+    expressions = _fields(metadata, "License-Expression")
+    if any(expressions):
+        if unknown := [licence for expression in expressions for licence in _unknown_licences(expression)]:
             return Problem(f"its licence is not known to be open: {', '.join(unknown)}", place, _NEXT_STEP)
         return None
     if any(line.startswith(_OPEN_CLASSIFIER) for line in _classifiers(metadata)):
         return None
-    stated = " ".join(str(metadata.get("License", "")).split())
+    statements = [" ".join(field.split()) for field in _fields(metadata, "License")]
+    if len(set(statements)) > 1:
+        listed = ", ".join(f"`{field[:80]}`" for field in statements[:5])
+        return Problem(f"its metadata says several things of its licence: {listed}", place, _NEXT_STEP)
+    stated = statements[0] if statements else ""
     if _OPEN_NAMES.fullmatch(stated) or any(text.search(stated[:_HEAD]) for text in _OPEN_TEXTS.values()):
         return None
     if stated and not _unknown_licences(stated):
@@ -107,15 +112,21 @@ def judge_licence(metadata: Message, files: Mapping[str, str]) -> Problem | None
     return Problem("it does not say which licence it is under", place, _NEXT_STEP)
 
 
+def _fields(metadata: Message, name: str) -> list[str]:
+    """All fields of a name: where there are several, no tool agrees with the next on which one counts."""
+    return [str(field) for field in metadata.get_all(name, [])]
+
+
 def _classifiers(metadata: Message) -> list[str]:
-    return [str(line) for line in metadata.get_all("Classifier", [])]
+    return _fields(metadata, "Classifier")
 
 
 def _closed_statements(metadata: Message) -> Iterable[str]:
-    for field in ("License-Expression", "License"):
-        head = str(metadata.get(field, "")).strip()[:_HEAD]
-        if _PROPRIETARY.search(head):
-            yield f"its metadata says `{field}: {head.splitlines()[0]}`"
+    for name in ("License-Expression", "License"):
+        for field in _fields(metadata, name):
+            head = field.strip()[:_HEAD]
+            if _PROPRIETARY.search(head):
+                yield f"its metadata says `{name}: {head.splitlines()[0]}`"
     for line in _classifiers(metadata):
         if line.startswith("License ::") and _PROPRIETARY.search(line):
             yield f"its metadata says `Classifier: {line}`"

@@ -8,24 +8,30 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO
 
 from scripts.errors import ConfigError, Problem, Undecided
 from scripts.files import canonical_json, format_size, open_atomic, sha256_file
 from scripts.gpucode import GpuCodeError, runs_on
+from scripts.room import Room
 from scripts.slim.elf.library import LibraryReport, Piece, slim_bytes
 from scripts.slim.wheel.bundled import is_bundled
-from scripts.slim.wheel.licence import judge_licence
+from scripts.slim.wheel.licence import MOST_HEAD, judge_licence
 from scripts.slim.wheel.names import WheelNames, retag_metadata
 from scripts.slim.wheel.record import hash_pieces, rewrite_record
-from scripts.zips import ZipMember, ZipReader, ZipWriter
+from scripts.zips import MAX_MEMBER, ZipMember, ZipReader, ZipWriter
 
 VERSION = 1  # of what a slimmed wheel's bytes depend on, beside its source and the target
 EVIDENCE = "hallmark-slim.json"
 _LIBRARY = re.compile(r"\.so(\.[0-9.]+)?$")
 _LICENCE_FILE = re.compile(r"(licen[cs]e|copying|eula)", re.IGNORECASE)
-_MAX_TEXT = 64 << 20  # bytes of a text in a wheel; torch's RECORD has 1.2 MB
+LARGEST_METADATA = 4 << 20  # bytes; torch's has 30 kB
+LARGEST_RECORD = 16 << 20  # bytes; torch's has 1.2 MB
+MOST_LICENCES = 1000  # files, of each of which the beginning is read
+MOST_SLIMMED = 1 << 32  # bytes of slimmed libraries that wait to be written; torch's are 0.6 GB in all
 _THREADS = 2  # each holds one unpacked library: 1.04 GB for torch's largest
+_ROOM = Room(MAX_MEMBER)  # all that is unpacked at a time is no more than the largest
 
 
 @dataclass(frozen=True)
@@ -80,33 +86,52 @@ def slim_wheel(wheel: Path, folder: Path, compute: str, sha256: str = "") -> Whe
 
 
 def _read_licence(archive: ZipReader, names: WheelNames) -> tuple[email.message.Message, dict[str, str]]:
-    metadata = email.message_from_bytes(_text(archive, names.info + "METADATA"))
+    metadata = email.message_from_bytes(_text(archive, names.info + "METADATA", LARGEST_METADATA))
     listed = {str(name) for name in metadata.get_all("License-File", [])}
     files = {}
     for member in archive.members:
         name = member.removeprefix(names.info)
         if name != member and (name.removeprefix("licenses/") in listed or _LICENCE_FILE.search(name)):
-            files[name] = _text(archive, member).decode("utf-8", "replace")
+            files[name] = archive.read_start(archive.members[member], MOST_HEAD).decode("utf-8", "replace")
+            if len(files) > MOST_LICENCES:
+                raise ValueError(f"it has more than {MOST_LICENCES} licence files")
     return metadata, files
 
 
-def _text(archive: ZipReader, name: str) -> bytes:
+def _text(archive: ZipReader, name: str, largest: int) -> bytes:
     if name not in archive.members:
         raise ValueError(f"it has no {name}")
-    return bytes(archive.read(archive.members[name], _MAX_TEXT))
+    return bytes(archive.read(archive.members[name], largest))
+
+
+class _Waiting:
+    """Counts the bytes of slimmed libraries that were not written yet."""
+
+    def __init__(self) -> None:
+        self._size = 0
+        self._lock = Lock()
+
+    def add(self, size: int) -> bool:
+        """Whether there may be so many more (or fewer, if negative)."""
+        with self._lock:
+            self._size += size
+            return self._size <= MOST_SLIMMED
 
 
 def _slim(archive: ZipReader, names: WheelNames, folder: Path, before: int, sha256: str) -> WheelReport:
     libraries = [member for name, member in archive.members.items() if _LIBRARY.search(name)]
     libraries.sort(key=lambda member: -member.info.file_size)  # the longest first, or it is what all wait for
+    waiting = _Waiting()
     with ThreadPoolExecutor(_THREADS) as pool:
-        results = {member.name: pool.submit(_slim_member, archive, member, names.compute) for member in libraries}
+        results = {
+            member.name: pool.submit(_slim_member, archive, member, names.compute, waiting) for member in libraries
+        }
         source = None if sha256 else pool.submit(sha256_file, archive.path)
         try:
             if any(future.result().pieces for future in as_completed(results.values())):
                 wheel = folder / names.new_file
                 with open_atomic(wheel) as stream:
-                    _write_members(stream, archive, names, results, source or sha256)
+                    _write_members(stream, archive, names, results, source or sha256, waiting)
                 after, reason = wheel.stat().st_size, ""
             else:
                 wheel, after, reason = None, 0, "no library has GPU code that it could do without"
@@ -118,15 +143,20 @@ def _slim(archive: ZipReader, names: WheelNames, folder: Path, before: int, sha2
     return WheelReport(archive.path, names.compute, before, wheel, after, reason, None, found)
 
 
-def _slim_member(archive: ZipReader, member: ZipMember, compute: str) -> _Slimmed:
+def _slim_member(archive: ZipReader, member: ZipMember, compute: str, waiting: _Waiting) -> _Slimmed:
     try:
-        data = archive.read(member)
-        pieces, report = slim_bytes(data, member.name, compute, keep=is_bundled(member.name))
-    except GpuCodeError as error:  # the makers' file is what it is; whoever audits the image will look at it again
-        pieces, report = [], LibraryReport(len(data), len(data), 1, untouched=f"it cannot be read: {error}")
+        with _ROOM.take(member.info.file_size):
+            data = archive.read(member)
+            try:
+                pieces, report = slim_bytes(data, member.name, compute, keep=is_bundled(member.name))
+            except GpuCodeError as error:  # it is what it is; whoever audits the image will look at it again
+                pieces, report = [], LibraryReport(len(data), len(data), 1, untouched=f"it cannot be read: {error}")
+            del data
     except MemoryError as error:
         cause = f"there is not enough memory to slim `{member.name}` ({format_size(member.info.file_size)})"
         raise Undecided(cause, archive.path.name, "free some memory, then run the same command again") from error
+    if not waiting.add(sum(map(len, pieces))):
+        raise archive.damaged(f"its libraries take more than {MOST_SLIMMED} bytes, slimmed")
     return _Slimmed(pieces, report, hash_pieces(pieces))
 
 
@@ -136,6 +166,7 @@ def _write_members(
     names: WheelNames,
     results: Mapping[str, Future[_Slimmed]],
     source: str | Future[str],
+    waiting: _Waiting,
 ) -> None:
     """All members in the order of the source; what the slimmer adds, and RECORD, come last."""
     writer = ZipWriter(stream)
@@ -146,9 +177,10 @@ def _write_members(
         if slimmed and slimmed.pieces:
             writer.store(member, names.rename(name), slimmed.pieces)
             changed[names.rename(name)] = slimmed.record
+            waiting.add(-sum(map(len, slimmed.pieces)))
             slimmed.pieces.clear()  # written: the memory is for the next
         elif name == metadata:
-            body = [retag_metadata(_text(archive, name), names.compute)]
+            body = [retag_metadata(_text(archive, name, LARGEST_METADATA), names.compute)]
             writer.store(member, names.rename(name), body)
             changed[names.rename(name)] = hash_pieces(body)
         elif name != record and not names.is_signature(name):
@@ -157,7 +189,7 @@ def _write_members(
     place = names.rename(names.info + EVIDENCE)
     changed[place] = hash_pieces(evidence)
     writer.store(archive.members[metadata], place, evidence)
-    lines = rewrite_record(_text(archive, record).decode(), names, changed)
+    lines = rewrite_record(_text(archive, record, LARGEST_RECORD).decode(), names, changed)
     writer.store(archive.members[record], names.rename(record), [lines])
     writer.finish()
 

@@ -4,6 +4,7 @@ import os
 import stat
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,3 +102,17 @@ def test_a_full_disk_is_undecided(image: Image, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("scripts.assemble.context.shutil.copyfile", fill)
     with pytest.raises(Undecided, match="the disk is full"):
         lay(image, tmp_path)
+
+
+def test_a_folder_that_cannot_be_read_is_no_empty_folder(image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies in it would be in no build and no build id."""
+    scan = os.scandir
+
+    def refuse(path: str) -> Any:
+        if str(path).endswith("patches"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(ConfigError, match=r"patches: a build's context cannot be read: Permission denied"):
+        list_context(image)

@@ -7,14 +7,17 @@ import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from scripts.audit import files as module
 from scripts.audit.files import read_path, read_wheel, read_wheels
 from scripts.audit.library import VERSION, Library, dump_libraries
+from scripts.audit.subject import read_subject
 from scripts.errors import ConfigError, Undecided
 from scripts.files import write_json
+from scripts.gpucode import read_gpu_code
 from tests.unit.audit.samples import HOST, PLAIN, SEVERAL, library
 
 WHEEL = "thing-1.0-cp311-cp311-linux_x86_64.whl"
@@ -206,3 +209,62 @@ def test_a_broken_wheel_among_others_is_refused_and_leaves_no_note(
 
 def test_no_wheels_have_no_libraries(tmp_path: Path) -> None:
     assert read_wheels([], tmp_path / "kept", ignore) == []
+
+
+# --- what tries to go unseen, or to take for ever
+
+
+def test_a_folder_that_cannot_be_read_is_no_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open/a.so").write_bytes(PLAIN)
+    (tmp_path / "closed").mkdir()
+    scan = os.scandir
+
+    def refuse(path: str) -> Any:
+        if path.endswith("closed"):
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(PermissionError, match="closed"):
+        read_path(tmp_path)
+    with pytest.raises(Undecided, match=r"cannot be read: .*closed"):
+        read_subject(str(tmp_path), None)
+
+
+def test_a_library_of_many_names_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "000.so").write_bytes(PLAIN)
+    for number in range(1, 50):
+        (tmp_path / f"{number:03}.so").hardlink_to(tmp_path / "000.so")
+    read: list[Path] = []
+    monkeypatch.setattr(module, "read_gpu_code", lambda path: read.append(path) or read_gpu_code(path))  # type: ignore[func-returns-value]
+    found = read_path(tmp_path)
+    assert [each.path for each in found] == [f"{number:03}.so" for number in range(50)]
+    assert len(read) == 1 and all(each.containers is found[0].containers for each in found)
+
+
+@pytest.mark.parametrize("name", ["a.so", WHEEL])
+def test_a_pipe_that_is_named_is_not_waited_for(name: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ConfigError, match="no such file"):
+        read_path(tmp_path / name)
+    assert read_path(tmp_path) == []
+
+
+def test_a_sparse_library_of_sixteen_gigabytes_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "a.so").open("wb") as stream:
+        stream.write(PLAIN)
+        stream.truncate(1 << 34)
+    (tmp_path / "text").write_bytes(b"text")
+    os.truncate(tmp_path / "text", 1 << 34)
+    assert read_path(tmp_path) == [Library("a.so", (), f"{1 << 34} bytes are more than this program reads")]
+
+
+def test_a_wheel_with_one_member_under_two_names_is_refused(tmp_path: Path) -> None:
+    path = make_wheel(tmp_path / WHEEL, {"a.so": PLAIN, "b.so": PLAIN})
+    data = bytearray(path.read_bytes())
+    entry = data.rindex(b"PK\1\2")
+    data[entry + 42 : entry + 46] = bytes(4)
+    path.write_bytes(data)
+    with pytest.raises(Undecided, match="share bytes"):
+        read_wheel(path)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from scripts.audit.coverage import judge_library
+from scripts.audit import judge as module
+from scripts.audit.coverage import LibraryAudit, judge_library
 from scripts.audit.judge import Audit, find_losses, judge, judge_unknown, matches
 from scripts.audit.library import Library, parse_library
 from scripts.gpucode import Entry
@@ -14,6 +17,7 @@ from tests.unit.audit.made import library, rule
 from tests.unit.builders import DATA
 
 NATIVE, JIT, PARTLY, MISSING, UNREADABLE = Coverage
+PACKAGES = "usr/lib/python3.11/site-packages"
 BROKEN = Library("lib/broken.so", (), "at byte 0x40: cut short")
 # One library of each grade on a GPU of compute capability 12.0.
 OF_GRADE = {
@@ -203,7 +207,7 @@ def test_a_pattern_that_decides_nothing_fails(rules: list[object], idle: str) ->
 
 def test_everything_that_is_wrong_is_told_at_once() -> None:
     libraries = [BROKEN, library("a.so", "90"), library("b.so", "120")]
-    audit = judge(libraries, "12.0", [rule(NATIVE, "a.so", "gone.so"), rule(JIT, "broken.so", reason="why")])
+    audit = judge(libraries, "12.0", [rule(NATIVE, "a.so", "gone.so"), rule(JIT, "lib/broken.so", reason="why")])
     assert [problem.place for problem in audit.problems] == ["a.so", "b.so", "lib/broken.so", "[[audit]]"]
 
 
@@ -211,14 +215,14 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
     ("path", "pattern", "expected"),
     [
         ("torch/lib/a.so", "torch/lib/*.so", True),
-        ("usr/lib/python3/site-packages/torch/lib/a.so", "torch/lib/*.so", True),
+        ("other/torch/lib/a.so", "torch/lib/*.so", False),
         ("mytorch/lib/a.so", "torch/lib/*.so", False),
         ("torch/lib/a.so.1", "torch/lib/*.so", False),
         ("torch/lib/a.so", "*.so", True),
         ("torch/LIB/a.so", "torch/lib/*.so", False),
     ],
 )
-def test_a_pattern_is_about_the_end_of_a_path(path: str, pattern: str, expected: bool) -> None:
+def test_a_pattern_is_about_a_place_from_its_beginning(path: str, pattern: str, expected: bool) -> None:
     assert matches(path, pattern) is expected
 
 
@@ -268,38 +272,38 @@ def losses(before: Library, *after: Library) -> list[str]:
 
 def test_an_image_with_all_that_its_wheels_had_lost_nothing() -> None:
     wheel = library("torch/a.so", "120", "90")
-    assert losses(wheel, library("opt/torch/a.so", "120", "90"), library("other.so", "90")) == []
+    assert losses(wheel, library(f"{PACKAGES}/torch/a.so", "120", "90"), library("other.so", "90")) == []
     assert losses(wheel, wheel) == []
 
 
 def test_what_slimming_took_away_is_no_loss() -> None:
-    assert losses(library("torch/a.so", "120+90+80", "80+90"), library("opt/torch/a.so", "120", "90")) == []
+    assert losses(library("torch/a.so", "120+90+80", "80+90"), library(f"{PACKAGES}/torch/a.so", "120", "90")) == []
 
 
 def test_a_library_that_is_not_in_the_image_is_a_loss() -> None:
-    assert losses(library("torch/a.so", "120"), library("opt/torch/b.so", "120")) == [
+    assert losses(library("torch/a.so", "120"), library(f"{PACKAGES}/torch/b.so", "120")) == [
         "torch/a.so: was in its wheel, and is not in the image"
     ]
 
 
 def test_a_library_of_nearly_the_same_path_is_another() -> None:
-    assert len(losses(library("torch/a.so", "120"), library("opt/mytorch/a.so", "120"))) == 1
+    assert len(losses(library("torch/a.so", "120"), library(f"{PACKAGES}/mytorch/a.so", "120"))) == 1
 
 
 @pytest.mark.parametrize("after", [("120",), ("120", "90"), ("120", "ptx90"), ("120", "120", "120")])
 def test_other_counts_are_a_loss(after: tuple[str, ...]) -> None:
-    [loss] = losses(library("torch/a.so", "120", "120"), library("opt/torch/a.so", *after))
-    assert loss.startswith("opt/torch/a.so: was 2 native, 0 by JIT, 0 missing in its wheel, and is ")
+    [loss] = losses(library("torch/a.so", "120", "120"), library(f"{PACKAGES}/torch/a.so", *after))
+    assert loss.startswith(f"{PACKAGES}/torch/a.so: was 2 native, 0 by JIT, 0 missing in its wheel, and is ")
 
 
 def test_each_copy_in_the_image_must_be_as_good() -> None:
     wheel = library("torch/a.so", "120")
-    [loss] = losses(wheel, library("one/torch/a.so", "120"), library("two/torch/a.so", "90"))
-    assert loss.startswith("two/torch/a.so: ")
+    [loss] = losses(wheel, library(f"{PACKAGES}/torch/a.so", "120"), library(f"two/{PACKAGES}/torch/a.so", "90"))
+    assert loss.startswith(f"two/{PACKAGES}/torch/a.so: ")
 
 
 def test_a_library_that_became_unreadable_is_a_loss() -> None:
-    assert losses(library("torch/a.so", "120"), Library("opt/torch/a.so", (), "cut short"))
+    assert losses(library("torch/a.so", "120"), Library(f"{PACKAGES}/torch/a.so", (), "cut short"))
 
 
 def test_an_entry_of_no_known_kind_is_named_and_counts_for_nothing() -> None:
@@ -312,9 +316,40 @@ def test_an_entry_of_no_known_kind_is_named_and_counts_for_nothing() -> None:
 
 def test_what_is_known_excuses_a_library_for_its_reason() -> None:
     known = [rule(MISSING, "lib/fa3.so", reason="for Hopper alone")]
-    audit = judge_unknown([library("x/lib/fa3.so", "90a"), library("x/lib/torch.so", "120")], "12.0", known)
+    audit = judge_unknown(
+        [library(f"{PACKAGES}/lib/fa3.so", "90a"), library(f"{PACKAGES}/lib/torch.so", "120")], "12.0", known
+    )
     assert audit.passed
     assert [row.reason for row in audit.libraries] == ["for Hopper alone", ""]
+
+
+@pytest.mark.parametrize("path", ["x/lib/fa3.so", f"{PACKAGES}/x/lib/fa3.so", f"x/{PACKAGES}/x/lib/fa3.so"])
+def test_the_end_of_a_path_excuses_no_library_of_another_distribution(path: str) -> None:
+    known = [rule(MISSING, "lib/fa3.so", reason="for Hopper alone")]
+    audit = judge_unknown([library(path, "90a"), library(f"{PACKAGES}/lib/torch.so", "120")], "12.0", known)
+    assert [problem.place for problem in audit.problems] == [path]
+    audit = judge([library(path, "90a"), library(f"{PACKAGES}/lib/fa3.so", "90a")], "12.0", known)
+    assert [problem.place for problem in audit.problems] == [path]
+
+
+@pytest.mark.parametrize("path", ["x/torch/a.so", f"{PACKAGES}/x/torch/a.so"])
+def test_another_file_of_that_name_is_not_the_library_that_was_lost(path: str) -> None:
+    [loss] = losses(library("torch/a.so", "120"), library(path, "120"))
+    assert loss == "torch/a.so: was in its wheel, and is not in the image"
+
+
+def test_what_has_many_names_is_judged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[str] = []
+
+    def count(one: Library, compute: str) -> LibraryAudit:
+        judged.append(one.path)
+        return judge_library(one, compute)
+
+    monkeypatch.setattr(module, "judge_library", count)
+    dense = library("a", "120", "90")
+    audit = judge_unknown([replace(dense, path=f"{number:03}") for number in range(500)], "12.0")
+    assert len(audit.libraries) == 500 and len({row.path for row in audit.libraries}) == 500
+    assert judged == ["000"]
 
 
 def test_what_is_known_demands_nothing() -> None:
@@ -330,3 +365,14 @@ def test_what_is_known_of_others_excuses_nothing_else() -> None:
 
 def test_nothing_excuses_what_cannot_be_read() -> None:
     assert not judge_unknown([BROKEN], "12.0", [rule(MISSING, "*", reason="whatever")]).passed
+
+
+@pytest.mark.parametrize("size", [0, 64])
+def test_an_entry_without_bytes_is_no_code_for_any_gpu(size: int) -> None:
+    """A header costs 64 bytes; one that says "sm_120", and nothing behind it, made a library pass as native."""
+    for empty in (Entry("sass", "120", "none", 0, size), Entry("ptx", "90", "zstd", size, 0, "8.7")):
+        row = judge_library(Library("x", (Container(".nv_fatbin", 0, (empty,)),)), "12.0")
+        assert (row.coverage, row.native, row.jit, row.missing) == (MISSING, 0, 0, 1)
+    real = Entry("sass", "90", "none", 100, 100)
+    found = Library("x", (Container(".nv_fatbin", 0, (Entry("sass", "120", "none", 0, 0), real)),))
+    assert judge_library(found, "9.0").usable == 100

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from scripts.audit import library as module
-from scripts.audit.library import Library, dump_libraries, load_libraries, parse_library, read_library
+from scripts.audit.images import merge_libraries
+from scripts.audit.library import Keeper, Library, dump_libraries, load_libraries, parse_library, read_library
+from scripts.errors import Undecided
 from scripts.gpucode import read_gpu_code
+from scripts.oci.layer import Found, Layer, Link, What
+from scripts.room import Room
 from tests.unit.audit.samples import HOST, PLAIN, SEVERAL
 from tests.unit.builders import DATA
 
@@ -60,3 +66,58 @@ def test_json_keeps_everything() -> None:
 def test_other_json_is_refused(value: object) -> None:
     with pytest.raises((KeyError, TypeError)):
         load_libraries([value])  # type: ignore[list-item]
+
+
+def test_what_is_kept_of_one_subject_is_bounded_over_all_its_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = parse_library("x", PLAIN)
+    assert found
+    each = len(found.containers) + sum(len(item.entries) for item in found.containers)
+    monkeypatch.setattr(module, "MOST_ENTRIES", 5 * each)
+    keeper = Keeper("the image")
+    for number in range(5):
+        assert keeper.read(f"{number}.so", len(PLAIN), io.BytesIO(PLAIN))
+    assert keeper.read("host.so", len(HOST), io.BytesIO(HOST)) is None
+    with pytest.raises(Undecided, match="more GPU code than this program keeps in mind") as caught:
+        keeper.read("6.so", len(PLAIN), io.BytesIO(PLAIN))
+    assert caught.value.problems[0].place == "the image, 6.so" and caught.value.problems[0].next_step
+
+
+def test_two_libraries_that_are_too_large_together_are_held_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_ROOM", Room(len(PLAIN) + len(PLAIN) // 2))
+    open_now, most = [0], [0]
+
+    class Slow:
+        def __init__(self) -> None:
+            self.stream, self.begun = io.BytesIO(PLAIN), False
+
+        def read(self, size: int, /) -> bytes:
+            if size > 6 and not self.begun:  # from here on the library is held
+                self.begun = True
+                open_now[0] += 1
+                most[0] = max(most[0], open_now[0])
+                time.sleep(0.02)
+            data = self.stream.read(size)
+            if not data:
+                open_now[0] -= 1
+            return data
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda number: read_library(str(number), len(PLAIN), Slow()), range(8)))
+    assert all(found) and most == [1]
+
+
+def test_libraries_are_counted_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_LIBRARIES", 3)
+    keeper = Keeper("the image")
+    broken = PLAIN[:64]
+    for number in range(3):
+        found = keeper.read(f"{number}.so", len(broken), io.BytesIO(broken))
+        assert found and found.fault
+    with pytest.raises(Undecided, match="more libraries than this program keeps in mind"):
+        keeper.read("3.so", len(broken), io.BytesIO(broken))
+    links: list[tuple[str, What[Library]]] = [(str(number), Link("a.so", hard=True)) for number in range(3)]
+    layer = Layer([("a.so", Found(Library("a.so", ()))), *links])
+    with pytest.raises(Undecided, match="more libraries"):
+        merge_libraries([layer], "the image")

@@ -78,7 +78,7 @@ def test_it_finds_what_the_reader_of_streams_finds(
 def test_what_is_too_large_is_the_same_fault(
     root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert (lister.LARGEST, lister.LOADABLE) == (library_module.LARGEST, library_module._LOADABLE)
+    assert (lister.LARGEST, lister.LOADABLE) == (library_module.LARGEST, library_module.LOADABLE)
     monkeypatch.setattr(lister, "LARGEST", 1000)
     monkeypatch.setattr(library_module, "LARGEST", 1000)
     expected = library_module.read_library("z.so", len(PLAIN), io.BytesIO(PLAIN))

@@ -275,7 +275,7 @@ def test_a_sparse_file_is_a_fault() -> None:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
         info = tarfile.TarInfo("GNUSparseFile.0/x")
-        info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.name": "real/x.so"}
+        info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "real/x.so"}
         tar.addfile(info)
     image = MadeImage()
     [found] = read_bytes(image.export(image.add([stream.getvalue()])))

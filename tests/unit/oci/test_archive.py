@@ -218,7 +218,7 @@ def test_what_is_no_archive_is_undecided(tmp_path: Path) -> None:
 
 
 def test_too_many_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MOST_MEMBERS", 100)
+    monkeypatch.setattr(module, "MOST_MEMBERS", 100)
     refuse(make_tar(*[(f"f{number}", b"") for number in range(101)]), "more than 100 files", tmp_path)
 
 

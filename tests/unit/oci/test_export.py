@@ -29,7 +29,7 @@ def test_the_layers_come_in_their_order_whatever_the_archive_s() -> None:
 def test_documents_beyond_what_is_kept_are_missing_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     image = MadeImage()
     data = image.export(image.add(LAYERS))
-    monkeypatch.setattr(module, "_MOST_JSON", 100)
+    monkeypatch.setattr(module, "MOST_JSON", 100)
     with pytest.raises(Undecided, match="did not export"):
         read(data)
 

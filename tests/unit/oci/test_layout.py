@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scripts.errors import BuildFailed, ExitCode
-from scripts.oci.descriptor import OCI_CONFIG, OCI_MANIFEST, Descriptor, describe
-from scripts.oci.layout import Layout, create_layout
+from scripts.errors import BuildFailed, ExitCode, Undecided
+from scripts.oci.descriptor import LARGEST_JSON, OCI_CONFIG, OCI_MANIFEST, Descriptor, describe
+from scripts.oci.layout import Layout, LayoutStore, create_layout
+from tests.unit.oci.made import MadeImage
 from tests.unit.registry.fake_registry import make_layout
 
 
@@ -152,3 +154,25 @@ def test_an_index_of_anything_but_one_image_is_no_layout(index: bytes, layout: L
 def test_a_folder_without_an_index_is_no_layout(tmp_path: Path) -> None:
     with pytest.raises(BuildFailed, match=r"FileNotFoundError"):
         Layout.open(tmp_path)
+
+
+def test_a_pipe_in_place_of_a_blob_or_an_index_is_not_waited_for(tmp_path: Path) -> None:
+    image = MadeImage()
+    folder = image.write(tmp_path / "layout", image.add([b""]))
+    blob = next((folder / "blobs/sha256").iterdir())
+    blob.unlink()
+    os.mkfifo(blob)
+    store = LayoutStore(folder)
+    descriptor = Descriptor(f"sha256:{blob.name}", 1, "")
+    with pytest.raises(Undecided, match="not a plain file"), store.open(descriptor):
+        pass
+    (folder / "index.json").unlink()
+    os.mkfifo(folder / "index.json")
+    with pytest.raises(Undecided, match=r"index\.json: not a plain file"):
+        store.read_index()
+
+
+def test_an_index_that_does_not_end_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "index.json").write_bytes(b'{"manifests": [' + b"{}," * (LARGEST_JSON // 3) + b"{}]}")
+    with pytest.raises(Undecided, match=f"index.json has more than {LARGEST_JSON} bytes"):
+        LayoutStore(tmp_path).read_index()

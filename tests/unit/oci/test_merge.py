@@ -49,7 +49,12 @@ def test_libraries_come_sorted_and_complete() -> None:
         ([("d/.wh.e", b"")], ["d/x.so", "z.so"]),
         ([(".wh.d", b"")], ["z.so"]),
         ([("d/.wh..wh..opq", b"")], ["z.so"]),
-        ([(".wh..wh..opq", b"")], []),
+        ([(".wh..wh..opq", b"")], ["d/e/y.so", "d/x.so", "z.so"]),  # overlayfs asks no root whether it is opaque
+        ([("d", b""), ("d", "folder", "")], ["d/e/y.so", "d/x.so", "z.so"]),  # a folder shows what is beneath it
+        ([(".wh.d", b""), ("d", "folder", "")], ["d/e/y.so", "d/x.so", "z.so"]),
+        ([("d/.wh..wh..opq", b""), ("d", b""), ("d", "folder", "")], ["d/e/y.so", "d/x.so", "z.so"]),
+        ([(".wh.d", b""), ("d/new.so", PLAIN)], ["d/new.so", "z.so"]),
+        ([("d/.wh..wh..opq", b""), ("d", "folder", "")], ["z.so"]),
         ([(".wh.nothing", b""), ("no/.wh.x", b"")], ["d/e/y.so", "d/x.so", "z.so"]),
         ([("d/new.so", PLAIN), ("d/.wh..wh..opq", b"")], ["d/new.so", "z.so"]),
         ([("d/.wh..wh..opq", b""), ("d/new.so", PLAIN)], ["d/new.so", "z.so"]),
@@ -120,9 +125,35 @@ def test_a_library_that_is_used_as_a_folder_is_undecided_and_a_lower_layer_s_giv
     assert paths([("x.so", PLAIN)], [("x.so/y.so", PLAIN)]) == ["x.so/y.so"]
 
 
+def test_what_engines_do_not_agree_on_is_undecided() -> None:
+    """The path of a link and `..`: containerd takes both away unseen, the kernel goes up from where the link leads."""
+    up: list[Entry] = [("l", "link", "d/e"), ("up", "link", "l/../x")]
+    with pytest.raises(Undecided, match=r"a link to `\.\.` of a link"):
+        merge([*up, ("up/a.so", PLAIN)])
+    with pytest.raises(Undecided, match="written as a folder"):
+        merge([("a.so", PLAIN), ("l", "link", "a.so"), ("b.so", "hard", "l/")])
+    assert paths([("a.so", PLAIN), ("b.so", "hard", "a.so/")]) == ["a.so", "b.so"]
+
+
+@pytest.mark.parametrize("name", ["a.so", "d", "d/.wh.x", ".wh..wh..opq", "new/x"])
+def test_a_global_header_with_the_name_of_a_file_is_undecided(name: str) -> None:
+    """containerd removes what has the name of one; Docker passes it over."""
+    entries: list[tuple[str, What[Thing]]] = [("a.so", Found(Thing("a.so"))), ("d/x", "file")]
+    assert merge_layers([Layer([*entries, ("pax_global_header", "global")])], "image", rename_thing)
+    with pytest.raises(Undecided, match="global header"):
+        merge_layers([Layer([*entries, (name, "global")])], "image", rename_thing)
+
+
+def test_a_name_that_is_no_utf_8_hides_none_that_is_spelled_like_it() -> None:
+    raw, spelled = "caf\udce9.so", "caf\\xe9.so"
+    things: list[tuple[str, What[Thing]]] = [(raw, Found(Thing("", b"raw"))), (spelled, Found(Thing("")))]
+    merged = merge_layers([Layer(things)], "image", rename_thing)
+    assert [thing.path for thing in merged] == [spelled, spelled] and len({thing.data for thing in merged}) == 2
+
+
 def test_links_that_multiply_work_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(merge_module, "_MOST_STEPS", 10_000)
-    links: list[tuple[str, What[Thing]]] = [("a", Link("./" * 2000)), *[("a/f", "file")] * 100]  # type: ignore[list-item]
+    monkeypatch.setattr(merge_module, "MOST_STEPS", 10_000)
+    links: list[tuple[str, What[Thing]]] = [("a", Link("b/" * 2000)), *[("a/f", "file")] * 100]  # type: ignore[list-item]
     with pytest.raises(Undecided, match="more steps"):
         merge_layers([Layer(links)], "image", rename_thing)
 
@@ -142,12 +173,13 @@ class CannotUnpack(Exception):
 
 @dataclass
 class Disk:
-    """A file system in a dict, unpacked to as an engine does it: path → (layer, kind, what is in it)."""
+    """A layer's own folder in a dict, unpacked to as an engine on overlayfs does it: path → (kind, what is in it)."""
 
-    nodes: dict[str, tuple[int, str, Any]] = field(default_factory=dict)
+    nodes: dict[str, tuple[str, Any]] = field(default_factory=dict)
+    opaque: set[str] = field(default_factory=set)
 
-    def resolve(self, path: str, layer: int | None) -> str:
-        """A folder to write into, which then is one; for no layer, just where it is."""
+    def resolve(self, path: str) -> str:
+        """Where a folder to write into is."""
         done: list[str] = []
         left = path.split("/")
         for _ in range(500):
@@ -157,54 +189,59 @@ class Disk:
             if not left:
                 return "/".join(done)
             part = left.pop(0)
-            here = "/".join([*done, part])
-            by, kind, what = self.nodes.get(here, (0, "nothing", None))
-            if kind == "link" and layer in (None, by):
+            kind, what = self.nodes.get("/".join([*done, part]), ("folder", None))
+            if kind == "link":
                 done = [] if what.startswith("/") else done
                 left = what.split("/") + left
-                continue
-            if layer is not None and kind != "folder":
-                if kind != "nothing" and by == layer:
-                    raise CannotUnpack
-                self.nodes[here] = layer, "folder", None
-            done.append(part)
+            elif kind == "folder":
+                done.append(part)
+            else:
+                raise CannotUnpack
         raise CannotUnpack
 
-    def locate(self, path: str, layer: int | None) -> str:
+    def locate(self, path: str) -> str:
         above, _, base = path.rpartition("/")
-        return "/".join(filter(None, [self.resolve(above, layer), base]))
+        return "/".join(filter(None, [self.resolve(above), base]))
 
-    def remove(self, path: str, below: int, *, itself: bool = True) -> None:
-        for name, (layer, _, _) in list(self.nodes.items()):
-            if layer < below and (name.startswith(f"{path}/" if path else "") or (itself and name == path)):
-                del self.nodes[name]
-        # A folder that still holds something of this layer is still there.
-        for name, (layer, _, _) in list(self.nodes.items()):
-            self.make_folders(name, layer)
+    def remove(self, path: str) -> None:
+        for name in [name for name in self.nodes if f"{name}/".startswith(f"{path}/")]:
+            del self.nodes[name]
+            self.opaque.discard(name)
 
-    def make_folders(self, path: str, layer: int) -> None:
-        parts = path.split("/")[:-1]
+    def make_folders(self, path: str) -> None:
+        parts = path.split("/") if path else []
         for length in range(1, len(parts) + 1):
-            node = self.nodes.setdefault("/".join(parts[:length]), (layer, "folder", None))
-            assert node[1] == "folder"
+            self.nodes.setdefault("/".join(parts[:length]), ("folder", None))
 
-    def put(self, layer: int, path: str, kind: str, what: Any) -> None:
+    def put(self, path: str, kind: str, what: Any) -> None:
         if kind == "opaque":
-            return self.remove(self.resolve(path, layer), layer, itself=False)
-        real = self.locate(path, layer)
-        if kind == "whiteout":
-            return self.remove(real, layer)
+            real = self.resolve(path)
+            self.make_folders(real)
+            return self.opaque.add(real)
+        real = self.locate(path)
         if kind == "hard":
-            target = self.locate(what, None)
-            if target == real or self.nodes.get(target, (0, "folder", None))[1] == "folder":
+            target = self.locate(what)
+            kind, what = self.nodes.get(target, ("nothing", None))
+            if target == real or kind not in ("library", "file", "link"):
                 raise CannotUnpack
-            _, kind, what = self.nodes[target]
-        there = self.nodes.get(real)
-        if there and not there[1] == kind == "folder":
-            self.remove(real, layer + 1)
-        self.make_folders(real, layer)
-        self.nodes[real] = layer, kind, what
+        there = self.nodes.get(real, ("nothing", None))[0]
+        if kind == "whiteout" and there != "nothing":
+            raise CannotUnpack
+        if not there == kind == "folder":
+            self.remove(real)
+        self.make_folders(real.rpartition("/")[0])
+        self.nodes[real] = kind, what
         return None
+
+    def lay_over(self, lower: Disk) -> Disk:
+        """What shows of both."""
+        merged = Disk(dict(lower.nodes))
+        for path, (kind, what) in sorted(self.nodes.items()):  # each folder before what is in it
+            if kind != "folder" or path in self.opaque or merged.nodes.get(path, ("folder", None))[0] != "folder":
+                merged.remove(path)
+            if kind != "whiteout":
+                merged.nodes[path] = kind, what
+        return merged
 
 
 NAMES = st.lists(st.sampled_from("abc"), min_size=1, max_size=3).map("/".join)
@@ -227,18 +264,29 @@ def as_entry(path: str, kind: str, what: Any) -> tuple[str, What[Thing]]:
 @given(st.lists(st.lists(ENTRY, max_size=7), min_size=1, max_size=4))
 @settings(max_examples=150, deadline=None)
 def test_merging_is_unpacking(layers: list[list[tuple[str, str, Any]]]) -> None:
-    disk = Disk()
+    image = Disk()
     unpacked: list[Layer[Thing]] = []
-    for number, entries in enumerate(layers):
+    for entries in layers:
+        disk = Disk()
         unpacked.append(Layer())
         for entry in entries:
-            before = dict(disk.nodes)
+            before = dict(disk.nodes), set(disk.opaque)
             try:
-                disk.put(number, *entry)
+                disk.put(*entry)
                 unpacked[-1].entries.append(as_entry(*entry))
             except CannotUnpack:
-                disk.nodes = before
-    expected = [(path, str(what)) for path, (_, kind, what) in disk.nodes.items() if kind == "library"]
+                disk.nodes, disk.opaque = before
+        image = disk.lay_over(image)
+    expected = [(path, str(what)) for path, (kind, what) in image.nodes.items() if kind == "library"]
     assert [(item.path, item.data.decode()) for item in merge_layers(unpacked, "image", rename_thing)] == sorted(
         expected
     )
+
+
+def test_folders_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path of four kilobytes can make a thousand of them."""
+    monkeypatch.setattr(merge_module, "MOST_FOLDERS", 100)
+    things: list[tuple[str, What[Thing]]] = [(f"{number}/" * 10 + "x", "file") for number in range(10)]
+    assert merge_layers([Layer(things)], "image", rename_thing) == []
+    with pytest.raises(Undecided, match="more than 100 folders"):
+        merge_layers([Layer(things), Layer([("d", "directory")])], "image", rename_thing)

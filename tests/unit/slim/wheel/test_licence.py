@@ -94,3 +94,19 @@ def test_a_refusal_says_what_and_what_next() -> None:
     assert problem is not None
     assert problem.place == "thing 2"
     assert problem.next_step
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["License-Expression: MIT", "License-Expression: LicenseRef-NVIDIA-Proprietary"],
+        ["License-Expression: MIT", "License-Expression: LicenseRef-Ours"],
+        ["License-Expression: MIT", "License-Expression:"],
+        ["License: MIT", "License: NVIDIA Proprietary Software"],
+        ["License: MIT", "License: ours"],
+        ["License-Expression: MIT", "License: MIT", "License: Proprietary"],
+    ],
+)
+def test_a_second_field_counts_as_much_as_the_first(lines: list[str]) -> None:
+    assert judge(*lines) and judge(*reversed(lines)), "whichever comes first"
+    assert not judge(lines[0], lines[0])

@@ -5,6 +5,7 @@ import csv
 import hashlib
 import io
 import json
+import time
 import zipfile
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import pytest
 
 from scripts.errors import ConfigError, Undecided
 from scripts.slim.elf.library import slim_bytes
+from scripts.slim.wheel import wheel as module
 from scripts.slim.wheel.wheel import WheelReport, slim_wheel
-from scripts.zips import ZipMember, ZipReader
+from scripts.zips import MAX_MEMBER, ZipMember, ZipReader
+from tests.unit.gpucode import make_container, make_entry
 from tests.unit.slim.elf.made import Library, fatbin, ptx, sass
 
 LIBRARY = Library([fatbin(sass("80"), sass("90"), sass("120")), fatbin(sass("90a"), ptx("90"))]).build()
@@ -269,3 +272,49 @@ def test_too_little_memory_is_undecided(tmp_path: Path, monkeypatch: pytest.Monk
 def test_no_gpu_is_a_mistake_of_the_user(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not a compute capability"):
         slim_wheel(write(tmp_path, members()), tmp_path, "")
+
+
+def test_of_a_licence_file_the_beginning_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixty megabytes of one take seven kilobytes in a wheel, and a wheel can have a thousand."""
+    large = b"Permission is hereby granted, free of charge" + b" " * (1 << 22)
+    read: list[str] = []
+    whole = ZipReader.read
+
+    def count(self: ZipReader, member: ZipMember, limit: int = MAX_MEMBER) -> bytes | bytearray:
+        read.append(member.name)
+        return whole(self, member, limit)
+
+    monkeypatch.setattr(ZipReader, "read", count)
+    body = members(licence="License: UNKNOWN") | {"big_kernels-1.0.dist-info/LICENSE": large}
+    slim(tmp_path, body)
+    assert not any("LICENSE" in name for name in read) and any("METADATA" in name for name in read)
+
+
+@pytest.mark.parametrize("name", ["METADATA", "RECORD"])
+def test_a_text_that_is_larger_than_any_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, f"LARGEST_{name}", 100)
+    with pytest.raises(Undecided, match=f"{name}` claims to have"):
+        slim(tmp_path)
+
+
+def test_a_thousand_licence_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_LICENCES", 5)
+    licences = {f"big_kernels-1.0.dist-info/licenses/LICENSE.{number}": b"" for number in range(6)}
+    with pytest.raises(Undecided, match="more than 5 licence files"):
+        slim(tmp_path, members() | licences)
+
+
+def test_slimmed_libraries_that_wait_to_be_written_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_SLIMMED", 1000)
+    with pytest.raises(Undecided, match="more than 1000 bytes, slimmed"):
+        slim(tmp_path)
+
+
+def test_a_library_of_very_many_entries_takes_no_longer_for_each_of_them(tmp_path: Path) -> None:
+    """Of 40,000 entries in one container 20,000 stay: where each is looked for in a list, that takes minutes."""
+    entries = [make_entry(sass("120", 1)), make_entry(sass("80", 64))] * 20_000
+    dense = Library([make_container(entries)]).build()
+    started = time.process_time()
+    report, _ = slim(tmp_path, members() | {"big/_C.abi3.so": dense})
+    assert report.libraries["big/_C.abi3.so"].removed == 20_000
+    assert time.process_time() - started < 10

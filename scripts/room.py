@@ -1,0 +1,29 @@
+"""Memory that threads share: what is large waits until there is room for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Condition
+
+
+class Room:
+    """So many bytes; what needs more than all of them has them alone."""
+
+    def __init__(self, size: int) -> None:
+        self._size = self._free = size
+        self._changed = Condition()
+
+    @contextmanager
+    def take(self, size: int) -> Iterator[None]:
+        """Hold so many bytes for a block, which begins once they are free. A thread holds room once at a time."""
+        size = min(size, self._size)
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= size)
+            self._free -= size
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += size
+                self._changed.notify_all()
