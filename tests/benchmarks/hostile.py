@@ -220,7 +220,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(each.__name__ for each in SUBJECTS))
     wanted = parser.parse_args().names
-    print("| Subject | on the disk | time | peak memory | exit code |\n|---|---|---|---|---|")
+    print("| Subject | on the disk | processor time | time | peak memory | exit code |\n|---|---|---|---|---|---|")
     for make in SUBJECTS:
         if not wanted or make.__name__ in wanted:
             with tempfile.TemporaryDirectory(prefix="hallmark-hostile-", dir="/var/tmp") as folder:
@@ -252,9 +252,11 @@ def audit(subject: Path, what: str) -> str:
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.monotonic() - started
+    busy = usage.ru_utime + usage.ru_stime
     last = said.decode(errors="replace").strip().splitlines()
     print(*last[-3:], sep="\n", file=sys.stderr)
-    return f"| {what} | {format_size(size)} | {seconds:.1f} s | {usage.ru_maxrss >> 10} MiB | {child.returncode} |"
+    took = f"{busy:.1f} s | {seconds:.1f} s | {usage.ru_maxrss >> 10} MiB"
+    return f"| {what} | {format_size(size)} | {took} | {child.returncode} |"
 
 
 if __name__ == "__main__":
