@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -23,6 +24,7 @@ from scripts.text import lines_of
 DEFAULT_JOBS = max(1, (os.cpu_count() or 1) // 4)
 ROOT = Path(__file__).resolve().parent.parent
 _EMPTY = re.compile(r"--[a-z-]+=")
+_MAY_BE_EMPTY = ("--gpus", "--compile-on")  # a forge's variable that nobody has set says that there is no such runner
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,8 +40,8 @@ class Parser(argparse.ArgumentParser):
         """As argparse does, up to `--`."""
         args = sys.argv[1:] if args is None else list(args)
         cut = args.index("--") if "--" in args else len(args)
-        for given in args[:cut]:
-            if not given or _EMPTY.fullmatch(given):
+        for option, given in pairwise(["", *args[:cut]]):
+            if (not given and option not in _MAY_BE_EMPTY) or _EMPTY.fullmatch(given):
                 self.error(f"`{given}` is empty: is a variable not set?")
         if not self.rest:
             return super().parse_known_args(args, namespace)

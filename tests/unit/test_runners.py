@@ -13,6 +13,7 @@ from scripts.errors import ConfigError
 from scripts.matrix import load_matrix
 from scripts.pipeline import Stage
 from scripts.runners import ORDINARY, read_gpus
+from scripts.text import for_markdown
 from tests.unit.builders import REPOSITORY_ROOT
 from tests.unit.pipeline.lab import Lab, crashing, unanswered
 
@@ -71,7 +72,7 @@ def test_a_cell_whose_gpu_nobody_has_is_shown_and_not_run(
     assert [row["cell"] for row in asked.rows] == [PRO, CPU], "built by the name of one that can be tested"
     why = "no runner has its GPU: GPU_TARGETS does not name 5090"
     assert f"{GPU}: not run: {why}" in asked.said
-    assert f"| {GPU} | not run: {why} |" in summary.read_text()
+    assert f"| {GPU} | not run: {for_markdown(why)} |" in summary.read_text()
     assert f"| {CANDIDATE} | build on {ORDINARY} |" in summary.read_text()
 
 

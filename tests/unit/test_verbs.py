@@ -49,6 +49,7 @@ from tests.unit.compare.made import ENDED, make_check, make_column, make_compari
 from tests.unit.conftest import find_faults_of_line
 
 CELL = "serve-cu128-5090-wheel"
+PACKAGES = "opt/venv/lib/python3.11/site-packages"
 DIGEST = "sha256:" + "d" * 64
 SCHEMA = Draft202012Validator(json.loads((DATA / "audit.schema.json").read_text()))
 PRO6000 = 'name = "RTX PRO 6000", compute = "12.0", driver = "570", memory = 96, recipe = "source"'
@@ -255,9 +256,9 @@ def test_a_policy_is_an_images(policy: str, project: list[str], capsys: pytest.C
 @pytest.mark.parametrize(
     ("libraries", "code"),
     [
-        ([library("opt/lib/a.so", "120")], 0),
-        ([library("opt/lib/a.so", "ptx90")], 1),
-        ([library("opt/lib/a.so", "120"), library("opt/other.so", "120")], 1),
+        ([library(f"{PACKAGES}/lib/a.so", "120")], 0),
+        ([library(f"{PACKAGES}/lib/a.so", "ptx90")], 1),
+        ([library(f"{PACKAGES}/lib/a.so", "120"), library("opt/other.so", "120")], 1),
         ([], 1),
     ],
 )
@@ -283,7 +284,7 @@ def test_a_policy_of_several_cuda_lines_judges_by_the_one_that_fits_best(
 ) -> None:
     path = root / "images/serve/image.toml"
     path.write_text(path.read_text().replace(FOR_GPU[FOR_GPU.index("[[audit]]") :], TWO_LINES))
-    subject(monkeypatch, *(library(f"opt/lib/{name}.so", code) for name, code in libraries.items()))
+    subject(monkeypatch, *(library(f"{PACKAGES}/lib/{name}.so", code) for name, code in libraries.items()))
     assert main([*project, "audit", "image", "--target", "5090", "--policy", "serve"]) == code
 
 
@@ -502,7 +503,7 @@ REGISTRY = "registry.example.com/team"
         ([CELL, "--evidence", ".", "--digest", DIGEST, "--from", "engine"], REGISTRY, "leave it out"),
         ([CELL, "--evidence", "nowhere", "--digest", DIGEST], REGISTRY, "nowhere: there is no such folder"),
         ([CELL, "--evidence", ".", "--digest", DIGEST], "", "set HALLMARK_REGISTRY"),
-        ([CELL, "--evidence", ".", "--digest", DIGEST], "Team/Images", "not a repository"),
+        ([CELL, "--evidence", ".", "--digest", DIGEST], "Team/Images", "HALLMARK_REGISTRY=Team/Images is no registry"),
         (["*-cpu", "--evidence", ".", "--digest", DIGEST], REGISTRY, "promoted as one cell, and these were selected"),
         (["serve-cu130-*", "--evidence", ".", "--digest", DIGEST], REGISTRY, "not built yet"),
     ],

@@ -204,7 +204,7 @@ def test_a_signature_is_of_every_part(world: World) -> None:
         ("serve-cu999-5090", "no cell serve-cu999-5090"),
         ("serve-cu128-5090", "has no [recipe.source"),
         ("serve-cpu", "is for no GPU"),
-        ("\x1b[31m", "no cell ?[31m"),
+        ("\x1b[31m", "no cell \\x1b[31m"),
     ],
 )
 def test_a_cell_must_be_one_of_todays(cell: str, words: str, world: World) -> None:

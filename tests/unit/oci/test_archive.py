@@ -6,6 +6,7 @@ import errno
 import gzip
 import io
 import json
+import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -102,8 +103,12 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path, monkeypatch: py
         def write(self, data: Any, /) -> int:
             raise OSError(errno.ENOSPC, "no space")
 
-    layout = make_layout(tmp_path / "layout")
-    monkeypatch.setattr("scripts.oci.archive.os.fdopen", lambda handle, mode: FullDisk(io.FileIO(handle, mode)))
+    layout, really = make_layout(tmp_path / "layout"), os.fdopen
+
+    def fdopen(handle: int, mode: str) -> Any:
+        return FullDisk(io.FileIO(handle, mode)) if "w" in mode else really(handle, mode)
+
+    monkeypatch.setattr("scripts.oci.archive.os.fdopen", fdopen)
     with pytest.raises(Undecided, match="the disk is full"):
         write_archive(layout, tmp_path / "new/image.tar")
     assert list((tmp_path / "new").iterdir()) == []

@@ -54,8 +54,8 @@ _ENTRY = st.builds(
     kind=st.sampled_from(("sass", "ptx", "other")),
     arch=st.sampled_from(("75", "80", "86", "89", "90", "90a", "100", "100f", "120", "120a", "120f", "121")),
     compression=st.just("none"),
-    stored_size=st.integers(0, 9),
-    size=st.just(0),
+    stored_size=st.integers(1, 9),  # without a byte there is nothing to be used
+    size=st.just(1),
 )
 
 
