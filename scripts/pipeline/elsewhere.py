@@ -10,20 +10,17 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from scripts.attest.keys import open_signer
 from scripts.attest.statement import TEST_RESULT, make_statement, read_statement
-from scripts.console import note
 from scripts.console import step as announce
 from scripts.errors import HallmarkError, Problem, Undecided
-from scripts.feed import append_entry, cut_reasons
-from scripts.fetch import Cache
+from scripts.feed import append_entry
 from scripts.files import write_atomic
 from scripts.model import Verdict
 from scripts.oci.blobs import read_json_blob
 from scripts.oci.descriptor import parse_object
 from scripts.oci.image import OciImage, check_config
 from scripts.pipeline.candidate import Candidate, write_candidate
-from scripts.pipeline.described import describe_job, licences_in
+from scripts.pipeline.dossier import make_dossier, take_back
 from scripts.pipeline.expected import expect
 from scripts.pipeline.job import UNKNOWN, CellReport, Job
 from scripts.pipeline.judge import (
@@ -32,13 +29,12 @@ from scripts.pipeline.judge import (
     judge_cell,
     recall_audit,
     recall_scenarios,
-    required_checks,
 )
 from scripts.pipeline.receive import require_same_inputs
 from scripts.pipeline.record import make_entry
 from scripts.project import Project
-from scripts.publish.proof import Proof, describe_proof
-from scripts.publish.stamp import Dossier, name_repository, name_tags, stamp_candidate, withdraw_registry
+from scripts.publish.proof import describe_proof
+from scripts.publish.stamp import Dossier, name_repository, stamp_candidate
 from scripts.registry.client import Registry
 from scripts.registry.reference import Repository
 from scripts.registry.store import RegistryStore, find_image
@@ -70,7 +66,7 @@ def promote_tested(project: Project, job: Job, folder: Path, registry: Registry)
             entry, lock = make_entry(claimed, job, verdict), project.workspace.locks / "feed.lock"
             append_entry(project.workspace.feed, entry, lock)
             if verdict.verdict is not Verdict.INCONCLUSIVE:
-                dossier = make_dossier(project, job, claimed)
+                dossier = recall_dossier(project, job, claimed)
                 _require_plausible(job, dossier, f"{repository}@{image.digest}")
                 tag = _follow(project, verdict, dossier, image, registry, repository)
         code = EXIT_CODES[verdict.verdict]
@@ -120,19 +116,12 @@ def take_evidence(job: Job, folder: Path, workspace: Workspace, image: OciImage)
     write_candidate(workspace, Candidate(job.step.name, job.step.build_id, image.digest, image.size, 0.0))
 
 
-def make_dossier(project: Project, job: Job, claimed: Workspace) -> Dossier:
+def recall_dossier(project: Project, job: Job, claimed: Workspace) -> Dossier:
     """What is to be said of a job's digest, by the evidence in a workspace."""
     digest = job.options.digest
     audit = recall_audit(claimed, job, digest) if job.cell.target.has_gpu else None
     evidence = tuple(recall_scenarios(claimed, job, digest).values())
-    checks = required_checks(job.cell, job.scenarios)
-    return Dossier(
-        name_tags(job.planned, job.step.build_id),
-        Proof(job.cell, checks, (audit,) if audit else (), *job.part(evidence)),
-        describe_job(job),
-        licences_in(Cache(project.site.cache)),
-        open_signer(project.site),
-    )
+    return make_dossier(project, job, [audit] if audit else [], evidence)
 
 
 def _require_plausible(job: Job, dossier: Dossier, place: str) -> None:
@@ -160,10 +149,5 @@ def _follow(
     """Set the tags of what was accepted, and take the moving one off what was rejected; the tag that was set."""
     if verdict.verdict is Verdict.ACCEPTED:
         return stamp_candidate(registry, repository, image.manifest, dossier, project.workspace.locks)
-    [reason, *_] = cut_reasons(verdict.reasons) or ("rejected",)
-    named = withdraw_registry(
-        registry, repository, image.digest, dossier, f"rejected: {reason}", project.workspace.locks
-    )
-    if dossier.tags.moving in named:
-        note(f"{verdict.cell}: no longer accepted, so {repository}:{dossier.tags.moving} was withdrawn")
+    take_back(project, registry, repository, verdict, dossier)
     return ""

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 
-from scripts.attest.keys import open_signer
 from scripts.audit.evidence import identify_audit, identify_wheels, render_audit, summarise, write_audit
 from scripts.audit.files import read_wheels
 from scripts.audit.images import read_layout
@@ -16,13 +15,12 @@ from scripts.audit.judge import Audit, find_losses, judge
 from scripts.console import Update, note
 from scripts.console import step as announce
 from scripts.errors import Problem, Undecided
-from scripts.feed import cut_reasons
 from scripts.matrix import Scenario
 from scripts.model import Outcome, Result, Verdict
 from scripts.pipeline.abreast import run_abreast
 from scripts.pipeline.bench import Bench
 from scripts.pipeline.candidate import Candidate
-from scripts.pipeline.described import describe_job, licences_in
+from scripts.pipeline.dossier import make_dossier, take_back
 from scripts.pipeline.job import Job
 from scripts.pipeline.judge import (
     AUDIT_FILE,
@@ -32,21 +30,17 @@ from scripts.pipeline.judge import (
     recall_audit,
     recall_scenarios,
     recall_wheels,
-    required_checks,
     write_verdict,
 )
 from scripts.pipeline.obtain import load, obtain_layout, obtain_suite
 from scripts.pipeline.record import record_verdict
 from scripts.publish.promote import push_candidate
-from scripts.publish.proof import Proof
 from scripts.publish.stamp import (
-    Dossier,
     name_repository,
     name_tags,
     stamp_engine,
     stamp_registry,
     withdraw,
-    withdraw_registry,
 )
 from scripts.smoke.gpu import Gpu
 from scripts.smoke.smoke import Evidence, run_scenario
@@ -154,13 +148,8 @@ def _withdraw(bench: Bench, job: Job, verdict: CellVerdict) -> None:
     evidence = tuple(recall_scenarios(bench.workspace, job, verdict.digest).values())
     audits = (recall_wheels(bench.workspace, job), recall_audit(bench.workspace, job, verdict.digest))
     found = [audit for audit in audits if audit] if job.cell.target.has_gpu else []
-    dossier = _make_dossier(bench, job, found, evidence)
-    [reason, *_] = cut_reasons(verdict.reasons) or ("rejected",)
-    named = withdraw_registry(
-        bench.open_registry(), repository, verdict.digest, dossier, f"rejected: {reason}", bench.workspace.locks
-    )
-    if tags.moving in named:
-        note(f"{job.cell.id}: no longer accepted, so {repository}:{tags.moving} was withdrawn")
+    dossier = make_dossier(bench.project, job, found, evidence)
+    take_back(bench.project, bench.open_registry(), repository, verdict, dossier)
 
 
 def publish(
@@ -173,18 +162,8 @@ def publish(
     with announce(job.cell.id, "publish"):
         layout = obtain_layout(bench, job.step, candidate, may_build=not job.options.digest)
         repository = name_repository(bench.project.site.registry, job.planned.image.name)
-        dossier = _make_dossier(bench, job, results, evidence)
+        dossier = make_dossier(bench.project, job, results, evidence)
         return stamp_registry(bench.open_registry(), repository, layout, dossier, bench.workspace.locks)
-
-
-def _make_dossier(bench: Bench, job: Job, results: Sequence[Result], evidence: Sequence[Evidence]) -> Dossier:
-    return Dossier(
-        name_tags(job.planned, job.step.build_id),
-        Proof(job.cell, required_checks(job.cell, job.scenarios), tuple(results), *job.part(evidence)),
-        describe_job(job),
-        licences_in(bench.cache),
-        open_signer(bench.project.site),
-    )
 
 
 def _run_scenarios(
