@@ -116,7 +116,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def workflows(session: nox.Session) -> None:
     """Every line of the GitHub workflows, run in a made-up runner: no network, no engine (two minutes)"""
-    tool(session, "pytest", "tests/workflows", *session.posargs)
+    tool(session, "pytest", "--numprocesses", "auto", "tests/workflows", *session.posargs)
 
 
 @nox.session

@@ -116,7 +116,7 @@ def test_as_it_is_each_job_runs_alone(name: str, key: str, make_world: Make, cel
         pytest.param(
             "build.yml", "build", "hallmark/runs/${{", "hallmark/run/${{", "no files were found", id="wrong folder"
         ),
-        pytest.param("build.yml", "build", "OWNER,,}", "OWNER}", "cannot be pushed", id="capitals"),
+        pytest.param("build.yml", "build", "OWNER,,}", "OWNER}", "is no registry", id="capitals"),
         pytest.param(
             "build.yml", "draw", "pattern: candidate-*", "name: candidates", "no artifact", id="wrong artifact"
         ),
