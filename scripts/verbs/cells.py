@@ -27,7 +27,6 @@ from scripts.lock.gates import check_recipes
 from scripts.lock.slots import has_packages, list_compiled
 from scripts.lock.update import update_component, update_image, update_recipe, update_suite, update_tools
 from scripts.lock.wheels import lock_upstream
-from scripts.matrix import Image, Matrix
 from scripts.pipeline import Job, Options, Stage, make_jobs, open_bench, read_verdicts, run_cells
 from scripts.pipeline.output import check_output
 from scripts.plan import make_plan
@@ -36,10 +35,9 @@ from scripts.publish.stamp import name_repository
 from scripts.registry.reference import check_digest
 from scripts.reproduce import reproduce as rebuild
 from scripts.site import read_pip_settings
-from scripts.text import name_some
 from scripts.verbs.bundling import keep_bundle, prepare_bundle
 from scripts.verbs.runners import promote
-from scripts.verbs.selection import open_cells, read_selection
+from scripts.verbs.selection import choose_images, open_cells, read_selection
 from scripts.verdict import EXIT_CODES
 from scripts.workspace import Workspace
 
@@ -76,7 +74,7 @@ def lock(root: Path, options: argparse.Namespace) -> int:
             note(f"{left} of {checked.sets} sets of wheels were not compared path by path: their RECORDs are not here")
         return ExitCode.ACCEPTED
     pip = read_pip_settings()
-    chosen = choose_images(matrix, options.images)
+    chosen = choose_images(matrix, options.images, "lock")
     changed = [] if options.images else [update_tools(matrix, pip)]
     for image in chosen:
         if has_packages(image):
@@ -93,13 +91,6 @@ def lock(root: Path, options: argparse.Namespace) -> int:
             changed.append(update_component(matrix, component, line, earlier, pip, site))
     note(f"{sum(changed)} of {len(slots)} locks changed")
     return ExitCode.ACCEPTED
-
-
-def choose_images(matrix: Matrix, names: Sequence[str]) -> list[Image]:
-    """The images of these names, or all. Raises ConfigError for a name that none has."""
-    if unknown := sorted(set(names) - set(matrix.images)):
-        raise ConfigError(f"no image {', '.join(unknown)}", "lock", name_some(matrix.images))
-    return [image for image in matrix.images.values() if not names or image.name in names]
 
 
 def fetch(root: Path, options: argparse.Namespace) -> int:

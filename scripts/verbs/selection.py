@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.errors import ConfigError
-from scripts.matrix import Matrix
+from scripts.matrix import Image, Matrix
 from scripts.model import Target
 from scripts.plan import PlannedCell, Selection, make_plan, require_buildable
 from scripts.project import Project
@@ -33,3 +34,10 @@ def find_gpu(matrix: Matrix, name: str) -> Target:
         gpus = name_some((each.id for each in matrix.targets.values() if each.has_gpu), "add one to matrix.toml")
         raise ConfigError(f"`{name}` is not a GPU of the matrix", "--target", gpus)
     return target
+
+
+def choose_images(matrix: Matrix, names: Sequence[str], place: str) -> list[Image]:
+    """The images of these names, or all. Raises ConfigError, of this place, for a name that none has."""
+    if unknown := sorted(set(names) - set(matrix.images)):
+        raise ConfigError(f"no image {', '.join(unknown)}", place, name_some(matrix.images))
+    return [image for image in matrix.images.values() if not names or image.name in names]

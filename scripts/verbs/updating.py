@@ -8,7 +8,7 @@ from pathlib import Path
 
 from scripts import report
 from scripts.console import note, step
-from scripts.errors import ConfigError, ExitCode, HallmarkError, worst
+from scripts.errors import ExitCode, HallmarkError, worst
 from scripts.files import write_atomic
 from scripts.lock.slots import recipe_slot, suite_slot
 from scripts.lock.update import update_recipe, update_suite
@@ -16,6 +16,7 @@ from scripts.matrix import load_matrix
 from scripts.site import PipSettings, Site, read_pip_settings
 from scripts.update.propose import Proposal, propose
 from scripts.update.rewrite import rewrite
+from scripts.verbs.selection import choose_images
 
 
 def update(root: Path, options: argparse.Namespace) -> int:
@@ -25,11 +26,9 @@ def update(root: Path, options: argparse.Namespace) -> int:
     """
     matrix = load_matrix(root)
     site, pip = Site.from_environment(), read_pip_settings()
-    if unknown := sorted(set(options.images) - set(matrix.images)):
-        raise ConfigError(f"no image {', '.join(unknown)}", "update", f"one of: {', '.join(matrix.images)}")
     proposals = []
-    for image in matrix.images.values():
-        for key in image.recipes if not options.images or image.name in options.images else ():
+    for image in choose_images(matrix, options.images, "update"):
+        for key in image.recipes:
             with step(f"{image.name} {' '.join(key)}", "update"):
                 proposals.append(propose(matrix, image, key, pip, site))
     codes = [ExitCode.ACCEPTED]
