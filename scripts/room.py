@@ -1,10 +1,10 @@
-"""Memory that threads share: what is large waits until there is room for it."""
+"""Memory that threads share: what is large waits until there is room for it, what adds up is counted."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Condition
+from threading import Condition, Lock
 
 
 class Room:
@@ -27,3 +27,18 @@ class Room:
             with self._changed:
                 self._free += size
                 self._changed.notify_all()
+
+
+class Tally:
+    """Counts bytes of several threads against a bound."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._size = 0
+        self._lock = Lock()
+
+    def add(self, size: int) -> bool:
+        """Count so many more (or fewer, if negative); whether all together are still within the bound."""
+        with self._lock:
+            self._size += size
+            return self._size <= self._most

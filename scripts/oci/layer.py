@@ -9,12 +9,12 @@ import posixpath
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from threading import Lock
 from typing import Generic, Literal, TypeVar
 
 from scripts.files import CHUNK
 from scripts.oci.decompress import Plain, naming_damage
 from scripts.oci.tar import Source, TarMember, TarReader
+from scripts.room import Tally
 
 # Bytes of names kept for one image: some million files, twice the largest known image.
 MOST_NAMES = 1 << 28
@@ -61,18 +61,11 @@ class Layer(Generic[Kept]):
     diff_id: str = ""
 
 
-class Names:
+class Names(Tally):
     """Counts what the names of an image's files take in memory: one for all its layers, which threads share."""
 
     def __init__(self) -> None:
-        self._taken = 0
-        self._lock = Lock()
-
-    def take(self, size: int) -> bool:
-        """Note so many bytes. Whether all together are still as many as are kept in mind."""
-        with self._lock:
-            self._taken += size
-            return self._taken <= MOST_NAMES
+        super().__init__(MOST_NAMES)
 
 
 def scan_layer(stream: Source, place: str, keep: Keep[Kept], names: Names | None = None) -> Layer[Kept]:
@@ -120,7 +113,7 @@ def _scan(reader: TarReader, keep: Keep[Kept], names: Names) -> list[tuple[str, 
         path = normalise(member.name)
         size += len(path) + len(member.target) + _ENTRY_BYTES
         if size >= _AT_ONCE:
-            if not names.take(size):
+            if not names.add(size):
                 cause = f"names of more files than this program keeps in mind ({MOST_NAMES >> 20} MiB of them)"
                 raise reader.error(cause)
             size = 0

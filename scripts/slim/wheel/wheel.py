@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from threading import Lock
 from typing import BinaryIO
 
 from scripts.errors import ConfigError, Problem, Undecided
 from scripts.files import canonical_json, format_size, open_atomic, sha256_file
 from scripts.gpucode import GpuCodeError, runs_on
-from scripts.room import Room
+from scripts.room import Room, Tally
 from scripts.slim.elf.library import LibraryReport, Piece, slim_bytes
 from scripts.slim.wheel.bundled import is_bundled
 from scripts.slim.wheel.licence import MOST_HEAD, judge_licence
@@ -104,24 +103,10 @@ def _text(archive: ZipReader, name: str, largest: int) -> bytes:
     return bytes(archive.read(archive.members[name], largest))
 
 
-class _Waiting:
-    """Counts the bytes of slimmed libraries that were not written yet."""
-
-    def __init__(self) -> None:
-        self._size = 0
-        self._lock = Lock()
-
-    def add(self, size: int) -> bool:
-        """Whether there may be so many more (or fewer, if negative)."""
-        with self._lock:
-            self._size += size
-            return self._size <= MOST_SLIMMED
-
-
 def _slim(archive: ZipReader, names: WheelNames, folder: Path, before: int, sha256: str) -> WheelReport:
     libraries = [member for name, member in archive.members.items() if _LIBRARY.search(name)]
     libraries.sort(key=lambda member: -member.info.file_size)  # the longest first, or it is what all wait for
-    waiting = _Waiting()
+    waiting = Tally(MOST_SLIMMED)  # bytes of slimmed libraries that were not written yet
     with ThreadPoolExecutor(_THREADS) as pool:
         results = {
             member.name: pool.submit(_slim_member, archive, member, names.compute, waiting) for member in libraries
@@ -143,7 +128,7 @@ def _slim(archive: ZipReader, names: WheelNames, folder: Path, before: int, sha2
     return WheelReport(archive.path, names.compute, before, wheel, after, reason, None, found)
 
 
-def _slim_member(archive: ZipReader, member: ZipMember, compute: str, waiting: _Waiting) -> _Slimmed:
+def _slim_member(archive: ZipReader, member: ZipMember, compute: str, waiting: Tally) -> _Slimmed:
     try:
         with _ROOM.take(member.info.file_size):
             data = archive.read(member)
@@ -166,7 +151,7 @@ def _write_members(
     names: WheelNames,
     results: Mapping[str, Future[_Slimmed]],
     source: str | Future[str],
-    waiting: _Waiting,
+    waiting: Tally,
 ) -> None:
     """All members in the order of the source; what the slimmer adds, and RECORD, come last."""
     writer = ZipWriter(stream)
