@@ -122,7 +122,7 @@ def workflows(session: nox.Session) -> None:
 @nox.session
 def integration(session: nox.Session) -> None:
     """Integration tests: a real engine, real containers and a real registry (minutes)"""
-    tool(session, "pytest", "tests/integration", *session.posargs)
+    tool(session, "pytest", "--numprocesses", "2", "--dist", "loadscope", "tests/integration", *session.posargs)
 
 
 @nox.session(name="registry-faults")

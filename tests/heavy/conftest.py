@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import checkout, engine, sandbox
+from tests.integration.conftest import checkout, engine
+from tests.integration.sandbox.conftest import sandbox
 
 __all__ = ["checkout", "engine", "sandbox"]
 

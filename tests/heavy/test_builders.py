@@ -20,10 +20,9 @@ from scripts.buildkit.build import Build, run_build
 from scripts.buildkit.builder import EngineBuilder
 from scripts.buildkit.pool import BuilderPool
 from scripts.engine import Embedded, Engine
-from scripts.lock import read_slot, tools_slot
 from scripts.oci.layout import Layout
 from scripts.project import Project
-from tests.integration.conftest import ROOT
+from tests.integration.conftest import engine_beside
 
 FAR = "far"
 
@@ -82,12 +81,7 @@ def _hand_on(source: socket.socket, destination: socket.socket) -> None:
 @pytest.fixture
 def second(checkout: Project, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Embedded]:
     """Another embedded engine, from the packages that are unpacked already, as the builder `far`."""
-    lock = read_slot(ROOT, tools_slot(checkout.matrix))
-    packages = [file for file in lock.files if file.kind == "deb"]
-    embedded = Embedded(tmp_path / "engine")
-    programs = Embedded(checkout.workspace.engine).programs(packages)
-    embedded.folder.mkdir()
-    embedded.programs(packages).symlink_to(programs)
+    embedded, packages = engine_beside(checkout, tmp_path / "engine")
     monkeypatch.setenv("BUILDX_CONFIG", str(tmp_path / "buildx"))
     gate = None
     try:

@@ -1,29 +1,30 @@
-"""A real engine, real containers and a real registry. Small broken images stand beside the real ones in a sandbox."""
+"""A real engine, real containers and a real registry.
+
+Each folder has an engine and a process of its own: `cells` the checkout's engine, with the real images, and `sandbox`
+another, with small broken ones. What lies beside the folders needs no engine.
+"""
 
 from __future__ import annotations
 
-import ctypes
+import json
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from filelock import FileLock
+from xdist.scheduler import LoadScopeScheduling
 
 from scripts.assemble.steps import make_steps
 from scripts.assemble.types import BuildOptions, Step
 from scripts.engine import Embedded, Engine
-from scripts.engine.images import BUILD_ID_LABEL
 from scripts.files import link_or_copy
 from scripts.lock import read_slot, tools_slot
-from scripts.lock.lockfile import Lock, read_lock, write_lock
-from scripts.lock.slots import recipe_slot
-from scripts.matrix import load_matrix
+from scripts.model import LockedFile
 from scripts.pipeline import open_bench
 from scripts.pipeline.candidate import Candidate, read_candidate
 from scripts.pipeline.obtain import obtain
@@ -31,7 +32,7 @@ from scripts.plan import Selection, make_plan
 from scripts.project import Project, open_engine
 
 ROOT = Path(__file__).resolve().parents[2]
-IMAGES = Path(__file__).with_name("images")
+HERE = Path(__file__).parent
 TEST_S = 900  # seconds for one test, with the fixtures that it is the first to need
 VERB_S = 840  # and for one verb, so that what a verb that hangs has said is seen before its test is over
 END_S = 30  # for a verb that was interrupted or killed
@@ -40,8 +41,20 @@ END_S = 30  # for a verb that was interrupted or killed
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Builds take minutes: give them more time than unit tests, and still not all the time in the world."""
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if HERE in item.path.parents:
             item.add_marker(pytest.mark.timeout(TEST_S))
+
+
+class ByFolder(LoadScopeScheduling):
+    """Tests that share an engine, or the fixtures of a file, stay in one process: a folder's, or else a file's."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = Path(nodeid.partition("::")[0])
+        return str(path if path.parent.name == HERE.name else path.parent)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFolder:
+    return ByFolder(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -50,16 +63,25 @@ def checkout() -> Project:
 
 
 @pytest.fixture(scope="session")
-def engine(checkout: Project) -> Iterator[Engine]:
-    """The checkout's engine; it is left as it was found."""
-    ran = (checkout.workspace.engine / "dockerd.log").exists() and _answers(checkout)
-    yield open_engine(checkout)
-    if not ran:
-        run_verb(ROOT, "engine", "down")
+def engine(checkout: Project, tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> Iterator[Engine]:
+    """The checkout's engine. The processes of one run leave it, all together, as the first of them found it."""
+    shared = tmp_path_factory.getbasetemp().parent / f"engine-{testrun_uid}"
+    with FileLock(f"{shared}.lock"):
+        ran, users = json.loads(shared.read_text()) if shared.exists() else (_answers(checkout), 0)
+        shared.write_text(json.dumps([ran, users + 1]))
+        engine = open_engine(checkout)
+        _ = engine.client  # it is started here
+    yield engine
+    with FileLock(f"{shared}.lock"):
+        ran, users = json.loads(shared.read_text())
+        shared.write_text(json.dumps([ran, users - 1]))
+        if users == 1 and not ran:
+            run_verb(ROOT, "engine", "down")
 
 
 def _answers(project: Project) -> bool:
-    return "process" in run_verb(project.matrix.root, "engine", "status").stderr
+    log = project.workspace.engine / "dockerd.log"
+    return log.exists() and "process" in run_verb(project.matrix.root, "engine", "status").stderr
 
 
 @pytest.fixture(scope="session")
@@ -110,52 +132,6 @@ def start_verb(root: Path, *arguments: str, **environment: str) -> subprocess.Po
     )
 
 
-@pytest.fixture(scope="session")
-def sandbox(checkout: Project, engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A project of its own: the checkout's base image, and the images under tests/integration/images on top of it.
-
-    It is a second checkout to the engine, which it reaches as a host's engine, by DOCKER_HOST.
-    """
-    root = tmp_path_factory.mktemp("sandbox")
-    shutil.copyfile(ROOT / "matrix.lock", root / "matrix.lock")
-    matrix_toml = (ROOT / "matrix.toml").read_text()
-    head, _, tail = matrix_toml.partition("[[exclude]]")
-    only_source = '[[exclude]]\ntarget = "cpu"\nrecipe = "source"\nreason = "as in the real matrix"\n\n'
-    (root / "matrix.toml").write_text(head + only_source + "[platform]" + tail.partition("[platform]")[2])
-    shutil.copytree(ROOT / "images/base", root / "images/base")
-    for folder in sorted(IMAGES.iterdir()):
-        _copy_image(folder, root / "images" / folder.name)
-    _write_locks(root)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**engine.environment, "DOCKER_HOST": engine.host, "HALLMARK_ENGINE": "host"}.items():
-            patch.setenv(name, value)
-        project = Project.open(root)
-        share_base(checkout, project)
-        yield project
-        images = {planned.image.name for planned in make_plan(project.matrix)}
-        for image in engine.client.images.list(all=True, filters={"label": BUILD_ID_LABEL}):
-            if image.labels["org.opencontainers.image.title"] in images:
-                engine.client.images.remove(str(image.id), force=True)
-
-
-def _copy_image(source: Path, destination: Path) -> None:
-    """An image of the tests; one without a smoke.py of its own is judged by vLLM's, the real one."""
-    shutil.copytree(source, destination)
-    if not (destination / "smoke.py").exists():
-        shutil.copyfile(ROOT / "images/vllm/smoke.py", destination / "smoke.py")
-
-
-def _write_locks(root: Path) -> None:
-    """Lock one small wheel for each image, taken from the real lock: the same bytes, no solving."""
-    matrix = load_matrix(root)
-    real = read_lock(ROOT / "images/vllm/lock/wheel-cpu.toml", "vllm")
-    wheel = next(file for file in real.files if file.name == "idna")
-    for image in matrix.images.values():
-        for key in image.recipes:
-            slot = recipe_slot(matrix, image, key)
-            write_lock(root / slot.place, Lock(slot.config_id, real.epoch, (wheel,)))
-
-
 def share_base(checkout: Project, project: Project) -> Step:
     """Give a sandbox the checkout's build of the base image: its build id is the same, so once is enough."""
     base = find_step(checkout, "pytorch-cpu").parent
@@ -183,39 +159,10 @@ def find_candidate(project: Project, cell: str) -> Candidate:
     return candidate
 
 
-@pytest.fixture
-def registry(checkout: Project, engine: Engine, tmp_path: Path) -> Iterator[str]:
-    """Debian's docker-registry on a free port of 127.0.0.1, for one test; yields host:port."""
-    lock = read_slot(ROOT, tools_slot(checkout.matrix))
-    packages = [file for file in lock.files if file.kind == "deb"]
-    program = Embedded(checkout.workspace.engine).programs(packages) / "usr/bin/docker-registry"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    config = tmp_path / "registry.yml"
-    config.write_text(
-        f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {tmp_path}/store}}}}\n"
-        f"http: {{addr: '127.0.0.1:{port}'}}\n"
-    )
-    # It holds no pipe of whoever runs the tests, and ends with them: nobody who waits for their output waits for it.
-    process = subprocess.Popen(
-        [str(program), "serve", str(config)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        preexec_fn=_end_with_parent,
-    )
-    try:
-        for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.wait(10)
-
-
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+def engine_beside(checkout: Project, folder: Path) -> tuple[Embedded, list[LockedFile]]:
+    """Another embedded engine that is not started yet, of the packages that the checkout's is unpacked from."""
+    packages = [file for file in read_slot(ROOT, tools_slot(checkout.matrix)).files if file.kind == "deb"]
+    embedded = Embedded(folder)
+    folder.mkdir()
+    embedded.programs(packages).symlink_to(Embedded(checkout.workspace.engine).programs(packages))
+    return embedded, packages

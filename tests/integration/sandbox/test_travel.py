@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -13,44 +11,15 @@ from scripts.engine import Engine
 from scripts.engine.images import digest_of_tag, has_image, remove_image, tags_of
 from scripts.errors import ExitCode
 from scripts.project import Project
-from tests.integration.conftest import ROOT, find_candidate, run_verb
+from tests.integration.conftest import find_candidate, run_verb
+from tests.integration.elsewhere import Elsewhere, copy_checkout
 
 TAG = "hallmark/good:1.0-cpu"
-
-
-@dataclass(frozen=True)
-class Elsewhere:
-    """A second checkout of a project: its own workspace, and no builder that could build anything."""
-
-    root: Path
-
-    def publish(self, cell: str, *arguments: str, **environment: str) -> tuple[int, str]:
-        """The exit code, and all that was said. A builder that is not there is what any build would fail with."""
-        run = run_verb(self.root, "publish", cell, *arguments, HALLMARK_BUILDER="not-there", **environment)
-        return run.returncode, run.stdout + run.stderr
-
-    def left(self) -> list[Path]:
-        """What lies in the places of candidates, of work and of builds' logs."""
-        folder = self.root / ".hallmark"
-        return [
-            *folder.glob("layouts/*"),
-            *folder.glob("work/*"),
-            *folder.rglob("build.log"),
-            *folder.rglob("build.json"),
-        ]
 
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, sandbox: Project) -> Elsewhere:
     return Elsewhere(copy_checkout(sandbox.matrix.root, tmp_path / "elsewhere"))
-
-
-def copy_checkout(source: Path, destination: Path) -> Path:
-    destination.mkdir()
-    for name in ("matrix.toml", "matrix.lock"):
-        shutil.copyfile(source / name, destination / name)
-    shutil.copytree(source / "images", destination / "images")
-    return destination
 
 
 @pytest.fixture(scope="module")
@@ -106,19 +75,6 @@ def test_from_a_registry(
     else:
         came = elsewhere.publish("good-cpu", "--digest", digest, HALLMARK_REGISTRY=own)
     require_tagged(engine, elsewhere, digest, came)
-
-
-def test_a_real_one_as_an_archive(stamped: None, checkout: Project, engine: Engine, tmp_path: Path) -> None:
-    digest = find_candidate(checkout, "pytorch-cpu").digest
-    archive = tmp_path / "pytorch.tar"
-    assert run_verb(ROOT, "build", "pytorch-cpu", "--output", str(archive)).returncode == 0
-    elsewhere = Elsewhere(copy_checkout(ROOT, tmp_path / "elsewhere"))
-    before = digest_of_tag(engine, "hallmark/pytorch:2.13.0-cpu")
-    site = {**engine.environment, "DOCKER_HOST": engine.host, "HALLMARK_ENGINE": "host"}
-    code, said = elsewhere.publish("pytorch-cpu", "--digest", digest, "--from", str(archive), **site)
-    assert code == ExitCode.ACCEPTED, said
-    assert digest_of_tag(engine, "hallmark/pytorch:2.13.0-cpu") == before == digest
-    assert list((elsewhere.root / ".hallmark").rglob("build.log")) == []
 
 
 @pytest.mark.parametrize("name", ["good.tar", "good"])

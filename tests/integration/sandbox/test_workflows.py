@@ -16,7 +16,7 @@ from scripts.engine import Engine
 from scripts.project import Project
 from scripts.site import Site
 from tests.integration.conftest import ROOT, find_step, run_verb, share_base
-from tests.integration.test_registry import ACCEPT, make_key
+from tests.integration.sandbox.test_registry import ACCEPT, make_key
 from tests.workflows.machine import World
 from tests.workflows.runner import Event, Runner
 

@@ -15,7 +15,7 @@ from scripts.engine.images import digest_of_tag, has_image, remove_image, tags_o
 from scripts.errors import ExitCode
 from scripts.project import Project
 from tests.integration.conftest import END_S, ROOT, find_candidate, find_step, finish, run_verb, start_verb
-from tests.integration.test_travel import copy_checkout
+from tests.integration.elsewhere import copy_checkout
 
 CELL, TAG = "pytorch-cpu", "hallmark/pytorch:2.13.0-cpu"
 AWAITED_S = 120

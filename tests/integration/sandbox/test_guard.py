@@ -10,7 +10,7 @@ from scripts.assemble.guard import NAME, make_guard
 from scripts.assemble.inside.guard import REFUSED
 from scripts.engine import Engine
 from scripts.engine.sandbox import Ending, Mount, Request, open_sandbox
-from tests.integration.test_sandbox import LABEL, image
+from tests.integration.sandbox.test_sandbox import LABEL, image
 
 __all__ = ["image"]  # a fixture
 
