@@ -29,19 +29,25 @@ class Contexts:
 def list_context(image: Image) -> dict[str, Path]:
     """The files that an image's build sees, by the path that they have there, in order.
 
-    Raises ConfigError where there is no Dockerfile, or where `context/` holds a link: what it leads to is not hashed.
+    Raises ConfigError where there is no Dockerfile, where a file cannot be read, or where `context/` holds a link: what
+    it leads to is not hashed.
     """
     dockerfile = image.folder / DOCKERFILE
     if not dockerfile.is_file():
         raise ConfigError("there is no Dockerfile", f"images/{image.name}", "write one that begins with `FROM base`")
     folder = image.folder / "context"
     found = {DOCKERFILE: dockerfile}
-    for path in sorted(_walk(folder)) if folder.is_dir() else ():
+    for path in sorted(_walk(folder)) if os.path.lexists(folder) else ():
         place = f"images/{image.name}/context/{path.relative_to(folder).as_posix()}"
         if path.is_symlink():
             raise ConfigError("a link in a build's context", place, "put a file in its place")
+        if not (path.is_file() or path.is_dir()):
+            raise ConfigError("is no ordinary file", place, "put a file in its place")
         if path.is_file() and "__pycache__" not in path.relative_to(folder).parts:
             found[path.relative_to(folder).as_posix()] = path
+    for name, path in found.items():
+        if not os.access(path, os.R_OK):
+            raise ConfigError("cannot be read", f"images/{image.name}/{name}", "make it readable, or take it away")
     return found
 
 

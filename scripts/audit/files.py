@@ -11,7 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from scripts.audit.library import LARGEST, LOADABLE, VERSION, Keeper, Library, dump_libraries, load_libraries
+from scripts.audit.library import (
+    LARGEST,
+    LOADABLE,
+    VERSION,
+    Keeper,
+    Library,
+    dump_libraries,
+    is_loadable,
+    load_libraries,
+)
 from scripts.errors import ConfigError, Undecided
 from scripts.files import write_json
 from scripts.gpucode import GpuCodeError, read_gpu_code
@@ -124,11 +133,12 @@ class _FolderReader:
 
 
 def _read_file(path: Path, name: str, keeper: Keeper) -> list[Library]:
+    with path.open("rb") as stream:
+        if not is_loadable(stream.read(len(LOADABLE))):
+            return []
     size = path.stat().st_size
     if size > LARGEST:
-        with path.open("rb") as stream:
-            is_library = stream.read(len(LOADABLE)) == LOADABLE
-        return [Library(name, (), f"{size} bytes are more than this program reads")] if is_library else []
+        return [Library(name, (), f"{size} bytes are more than this program reads")]
     try:
         containers = read_gpu_code(path)
     except GpuCodeError as error:

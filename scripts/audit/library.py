@@ -22,11 +22,19 @@ LARGEST = 1 << 31
 MOST_ENTRIES = 1 << 20
 # Libraries of one subject, each name of one counted: a hundred times what the largest known image has.
 MOST_LIBRARIES = 1 << 16
-# ELF, 64-bit, little-endian: what an x86-64 process can load. Anything else carries nothing that could run there.
-LOADABLE = b"\x7fELF\x02\x01"
+LOADABLE = b"\x7fELF\x02\x01"  # ELF, 64-bit, little-endian
 
 
 _ROOM = Room(LARGEST)
+
+
+def is_loadable(start: bytes) -> bool:
+    """Whether a file that starts so may be a library of an image: what an x86-64 process can load, and nothing else.
+
+    What is of 32 bits or of the other byte order carries nothing that could run there, whatever it carries: it is no
+    more a library than a text is, in a folder, a wheel and a layer alike.
+    """
+    return start == LOADABLE
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,7 @@ class Library:
 def read_library(path: str, size: int, stream: Source) -> Library | None:
     """Read a file of `size` bytes from a stream; None for one without GPU code. Holds one such file in memory."""
     start = stream.read(min(size, len(LOADABLE)))
-    if start != LOADABLE:
+    if not is_loadable(start):
         return None
     if size > LARGEST:
         return Library(path, (), f"{size} bytes are more than this program reads")
@@ -101,7 +109,7 @@ class Keeper:
 
 def parse_library(path: str, data: bytes | mmap.mmap) -> Library | None:
     """As `read_library`, from a file's bytes."""
-    if data[: len(LOADABLE)] != LOADABLE:
+    if not is_loadable(data[: len(LOADABLE)]):
         return None
     try:
         containers = parse_gpu_code(data, path) or ()

@@ -8,10 +8,12 @@ from typing import Any
 
 from docker.errors import APIError, ImageNotFound
 
+from scripts.answers import bounded
 from scripts.audit.images import merge_libraries
 from scripts.audit.library import Keeper, Library
 from scripts.audit.listing import list_inside
 from scripts.engine import Engine
+from scripts.engine.client import EXPORT
 from scripts.errors import Undecided
 from scripts.oci.archive import Chunks
 from scripts.oci.export import read_export as read_layers
@@ -48,7 +50,7 @@ def read_export(engine: Engine, digest: str, update: Callable[[str], None]) -> l
     Raises Undecided where the engine fails or exports something else.
     """
     place = f"export of {digest}"
-    with engine.explaining():
+    with engine.explaining(), bounded(EXPORT):
         layers = read_layers(Chunks(engine.client.api.get_image(digest), update), place, Keeper(place).keep)
     return merge_libraries(layers, place)
 

@@ -9,10 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-import requests
-from docker.errors import DockerException
-
 from scripts.engine import Engine
+from scripts.engine.client import FAILURES
 from scripts.errors import Undecided
 from scripts.files import in_home
 
@@ -88,7 +86,7 @@ class EngineBuilder:
                 self.engine.client.ping()
                 return True
             return bool(_RUNNING.search(self._engine.query(["buildx", "inspect", self.name])))
-        except (DockerException, requests.RequestException, Undecided):
+        except (*FAILURES, Undecided):
             return False
 
     @property

@@ -17,11 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import docker
 from debian.debfile import DebFile
 from docker.errors import DockerException
 
 from scripts.console import step
+from scripts.engine.client import Client
 from scripts.engine.engine import Engine
 from scripts.errors import Undecided
 from scripts.files import content_id, naming_disk_full, write_json
@@ -163,7 +163,7 @@ class Embedded:
         if not self.socket.exists():
             return ""
         try:
-            return str(docker.DockerClient(base_url=f"unix://{self.socket}", timeout=10).version()["Version"])
+            return str(Client(f"unix://{self.socket}", 10).version()["Version"])
         except (DockerException, OSError):
             return ""
 

@@ -13,14 +13,15 @@ from threading import Event
 from typing import Any
 
 import docker
-import requests
-from docker.errors import DockerException
 
+from scripts.answers import find_unbounded
+from scripts.engine.client import FAILURES, Client
 from scripts.errors import Undecided
 
 # What the SDK raises for an address that is none, and for answers that are not an engine's.
 NONSENSE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 API_TIMEOUT_S = 600  # unpacking a 10 GB image happens within one request
+LONGEST_LINE = 1 << 24  # letters of what the CLI prints: one that is longer is handed on in pieces
 END_S = 20  # for a command that was asked to end: it tells the builder first
 
 # BuildKit's kinds of records but `exec.cachemount`; a filter can name one, and cannot leave one out.
@@ -43,17 +44,17 @@ class Engine:
     def client(self) -> docker.DockerClient:
         """The SDK's client. Raises Undecided where the engine no longer answers."""
         try:
-            return docker.DockerClient(base_url=self.host, timeout=API_TIMEOUT_S)
-        except (DockerException, *NONSENSE) as error:
-            raise Undecided(f"the engine does not answer: {error}", self.host, "nox -s engine -- up") from error
+            return Client(self.host, API_TIMEOUT_S)
+        except (*FAILURES, *NONSENSE) as error:
+            raise Undecided(f"the engine does not answer: {_say(error)}", self.host, "nox -s engine -- up") from error
 
     @contextmanager
     def explaining(self) -> Iterator[None]:
         """Turn what the SDK raises into an Undecided: the engine failed, whatever it was asked."""
         try:
             yield
-        except (DockerException, requests.RequestException) as error:
-            raise Undecided(f"the engine failed: {error}", self.host, "nox -s engine -- status") from error
+        except FAILURES as error:
+            raise Undecided(f"the engine failed: {_say(error)}", self.host, "nox -s engine -- status") from error
 
     @cached_property
     def data_root(self) -> Path:
@@ -83,7 +84,7 @@ class Engine:
         assert process.stdout is not None
         self._children.add(process)
         try:
-            for line in process.stdout:
+            while line := process.stdout.readline(LONGEST_LINE):
                 on_line(line.rstrip("\r\n"))
             return process.wait()
         finally:
@@ -111,7 +112,7 @@ class Engine:
         """Remove what other threads have running in sandboxes, for good: nothing of this engine's begins any more."""
         self._ended.set()
         for container in tuple(self._containers):
-            with suppress(DockerException, requests.RequestException):
+            with suppress(*FAILURES):
                 container.remove(force=True, v=True)
 
     def _require_going(self) -> None:
@@ -143,6 +144,11 @@ class Engine:
 
     def _environment(self) -> dict[str, str]:
         return os.environ | dict(self.environment) | {"DOCKER_HOST": self.host}
+
+
+def _say(error: BaseException) -> str:
+    unbounded = find_unbounded(error)
+    return f"{unbounded.strerror}, which is not read on" if unbounded else str(error)
 
 
 def _end(process: subprocess.Popen[str]) -> None:

@@ -6,17 +6,17 @@ import os
 import re
 import subprocess
 
-import docker
 from docker.errors import DockerException
 from packaging.version import InvalidVersion, Version
 
+from scripts.engine.client import Client
 from scripts.engine.engine import NONSENSE, Engine
 from scripts.text import one_line
 
 # Engine 26.0 is the first with BuildKit 0.13, which `rewrite-timestamp` and building from scratch need. Debian's builds
 # of the engine do not say which BuildKit they hold, so the engine's own version is asked.
 MINIMUM = Version("26.0")
-_LONGEST = 200  # characters of an address or a version in a sentence
+_SHOWN = 200  # characters of an address or a version in a sentence
 CONTAINERD = "io.containerd.snapshotter.v1"
 
 
@@ -24,13 +24,13 @@ def probe_host() -> tuple[Engine | None, str]:
     """The host's engine, or why it will not do: none answers, too old, another image store, or a CLI without buildx."""
     host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
     try:
-        client = docker.DockerClient(base_url=host, timeout=10)
-        version = one_line(client.version()["Version"], _LONGEST)
+        client = Client(host, 10)
+        version = one_line(client.version()["Version"], _SHOWN)
         status = {str(key): str(value) for key, value in client.info().get("DriverStatus") or []}
     except (DockerException, OSError):
-        return None, f"no Docker Engine answers at {one_line(host, _LONGEST)}"
+        return None, f"no Docker Engine answers at {one_line(host, _SHOWN)}"
     except NONSENSE:
-        return None, f"what answers at {one_line(host, _LONGEST)} is no Docker Engine"
+        return None, f"what answers at {one_line(host, _SHOWN)} is no Docker Engine"
     if why := find_shortcoming(version, status.get("driver-type", "")):
         return None, why
     try:

@@ -9,7 +9,9 @@ from typing import IO, Any
 
 from docker.errors import ImageNotFound, NotFound
 
+from scripts.answers import bounded
 from scripts.console import Update
+from scripts.engine.client import EXPORT, LOADING
 from scripts.engine.engine import Engine
 from scripts.errors import HallmarkError, Undecided
 from scripts.oci.archive import Chunks, extract_stream, pack_layout
@@ -41,7 +43,7 @@ def load_layout(engine: Engine, folder: Path, digest: str) -> None:
     failure: Undecided | None = None
     answers: list[Any] = []
     try:
-        with engine.explaining():
+        with engine.explaining(), bounded(LOADING):
             # The SDK's own `images.load` looks the image up by the name in the archive; this one is to have no name.
             answers = list(engine.client.api.load_image(source))  # type: ignore[no-untyped-call]
     except Undecided as error:
@@ -63,7 +65,7 @@ def export_layout(engine: Engine, digest: str, folder: Path, update: Update) -> 
     Raises Undecided where the engine fails, has no such image, or gives out another one: only engines that keep images
     in containerd's store keep the manifest and the blobs that they were given. Then nothing is left behind.
     """
-    with engine.explaining():
+    with engine.explaining(), bounded(EXPORT):
         chunks = Chunks(engine.client.api.get_image(digest), update)
         return extract_stream(chunks, folder, f"export of {digest}", digest)
 

@@ -19,9 +19,11 @@ from typing import Any
 
 import docker.types
 import requests
-from docker.errors import APIError, DockerException, NotFound
+from docker.errors import APIError, NotFound
 
+from scripts.answers import bounded
 from scripts.console import note
+from scripts.engine.client import FAILURES, STREAM
 from scripts.engine.engine import Engine
 from scripts.errors import Undecided
 
@@ -32,7 +34,6 @@ ABANDONED_S = 3600
 TMPFS = "rw,exec,nosuid,nodev,mode=1777"  # executable: torch.compile and Triton build and load libraries there
 
 OnLine = Callable[[bytes], None]
-_Failures = (DockerException, requests.RequestException)
 
 
 @dataclass(frozen=True)
@@ -140,14 +141,16 @@ class Sandbox:
         """Put the whole lines of stdout as they come, and None after the last; no more of them than the log holds."""
         rest, size = b"", 0
         try:
-            for chunk in self._container.logs(stdout=True, stderr=False, stream=True, follow=True):
+            with bounded(STREAM):
+                chunks = self._container.logs(stdout=True, stderr=False, stream=True, follow=True)
+            for chunk in chunks:
                 size += len(chunk)
                 if size > self._request.log_size:
                     return
                 *whole, rest = (rest + chunk).split(b"\n")
                 for line in whole:
                     put(line.removesuffix(b"\r"))
-        except _Failures:
+        except FAILURES:
             return
         finally:
             put(None)
@@ -180,7 +183,7 @@ def open_sandbox(engine: Engine, request: Request) -> Iterator[Sandbox]:
         container = engine.client.containers.create(request.image, name=name, **_options(request))
     except BaseException:
         # The engine may have made it before the answer was lost, or nobody waited for it any more.
-        with suppress(*_Failures):
+        with suppress(*FAILURES):
             engine.client.containers.get(name).remove(force=True, v=True)
         raise
     try:
@@ -247,5 +250,5 @@ def _remove(container: Any) -> None:
         container.remove(force=True, v=True)
     except NotFound:
         pass
-    except _Failures as error:
+    except FAILURES as error:
         raise Undecided(f"a container is left behind: {error}", container.name, "nox -s engine -- down") from error

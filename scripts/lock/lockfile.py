@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -43,7 +44,7 @@ class Lock:
 
 def read_lock(path: Path, place: str) -> Lock:
     """Read a lock file. Raises ConfigError where it is missing, damaged, or of another version."""
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise ConfigError("there is no lock file", place, RELOCK)
     problems: list[Problem] = []
     table = Table(parse_toml(path, place), place, problems, mend=RELOCK)

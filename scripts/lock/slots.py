@@ -14,6 +14,7 @@ from scripts.errors import ConfigError, Problem
 from scripts.files import content_id
 from scripts.lock.lockfile import RELOCK, Lock, read_lock
 from scripts.matrix import Component, Image, Matrix, Recipe
+from scripts.matrix.find import find_files
 
 TOOLS = "matrix.lock"
 TOOLKIT = "toolkit"  # the image with the compilers: its recipe of a line is part of that line's every environment
@@ -167,7 +168,7 @@ def check_slots(root: Path, slots: Sequence[Slot]) -> None:
         except ConfigError as error:
             problems += error.problems
     known = {slot.place for slot in slots}
-    for path in sorted(root.glob("images/*/lock/*")):
+    for path in find_files(root, "images/*/lock/*", problems):
         place = path.relative_to(root).as_posix()
         if place not in known:
             problems.append(Problem("a lock that nothing uses", place, "delete it, or write the recipe it is for"))

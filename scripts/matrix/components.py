@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from scripts.errors import ConfigError, Problem
+from scripts.matrix.find import find_files
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,16 @@ class Component:
         return self.folder / "build"
 
     def patches(self) -> list[Path]:
-        """The patches of this version's main source, in the order in which they are applied."""
-        return sorted((self.folder / "patches" / self.version).glob("*.patch"))
+        """The patches of this version's main source, in the order in which they are applied.
+
+        Raises ConfigError where they cannot be listed.
+        """
+        problems: list[Problem] = []
+        found = find_files(self.folder, f"patches/{self.version}/*.patch", problems)
+        if problems:
+            at = self.folder.relative_to(self.folder.parents[3]).as_posix()
+            raise ConfigError([replace(problem, place=f"{at}/{problem.place}") for problem in problems])
+        return found
 
     def requirements_for(self, line: str) -> tuple[str, ...]:
         """What it is compiled with for one CUDA line beside the toolkit's own requirements."""

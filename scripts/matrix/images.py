@@ -9,6 +9,7 @@ from pathlib import Path
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
 from scripts.errors import Problem
+from scripts.matrix.find import find_files
 from scripts.matrix.names import ADDRESS, LETTERS, is_file_name, is_name
 from scripts.matrix.read_rules import read_audit_rule, read_link, read_omission, read_other_cuda, read_overlap
 from scripts.matrix.read_scenarios import read_scenarios
@@ -26,8 +27,9 @@ def load_images(
     root: Path, problems: list[Problem], cuda: Collection[str] | None, recipes: tuple[str, ...]
 ) -> dict[str, Image]:
     """The images of a checkout by name; every mistake is noted in `problems`. `cuda` is None where it is unknown."""
-    files = sorted((root / "images").glob("*/image.toml"))
-    if not files:
+    before = len(problems)
+    files = find_files(root, "images/*/image.toml", problems)
+    if not files and len(problems) == before:
         problems.append(Problem("no image.toml in any folder", "images", "run this in a checkout of the project"))
     images = {}
     for path, table in read_tables(root, files, problems):

@@ -11,6 +11,7 @@ from packaging.version import InvalidVersion, Version
 
 from scripts.errors import Problem
 from scripts.matrix.components import Component, ComponentLine, Memory, Source
+from scripts.matrix.find import find_files
 from scripts.matrix.names import ADDRESS, LETTERS, LONGEST_NAME, NAME, is_name
 from scripts.matrix.reader import Table, find_repeated, read_tables
 from scripts.text import name_some
@@ -26,7 +27,7 @@ _KINDS = ("sdist", "url", "repository")
 def load_components(root: Path, problems: list[Problem], cuda: Collection[str] | None) -> dict[str, Component]:
     """The components of a checkout by id; every mistake is noted in `problems`."""
     found: dict[str, Component] = {}
-    files = sorted((root / "images").glob("*/components/*/*.toml"))
+    files = find_files(root, "images/*/components/*/*.toml", problems)
     for path, table in read_tables(root, files, problems):
         component = _read_component(path, table, cuda)
         if component.id in found:

@@ -7,6 +7,7 @@ takes is taken for the same.
 from __future__ import annotations
 
 import re
+import zlib
 from typing import NamedTuple
 
 BLOCK = 512
@@ -20,6 +21,7 @@ _GNU_TIMES = ((345, 357), (357, 369))
 _OCTAL = re.compile(rb"[0-7]+")
 # Of the five numbers together, and of what is there where there is nothing, as nearly all tars have it.
 _USUAL = re.compile(rb"([0-7]{7})\0([0-7]{7})\0([0-7]{7})\0([0-7]{11})\0([0-7]{11})\0")
+_USUAL_SUM = re.compile(rb"([0-7]{6})\0 ")
 _NO_DEVICES = (bytes(16), b"0000000\0" * 2)
 _NO_TIMES = bytes(24)
 _WHOLE = re.compile(r"[+-]?0*([0-9]{1,19})", re.ASCII)
@@ -54,9 +56,9 @@ def parse_header(block: bytes) -> TarHeader:
     """A block that is not empty. Raises TarDamage where it is no header."""
     _check_sum(block)
     if usual := _USUAL.match(block, 100):
-        mode, uid, gid, size, mtime = (int(digits, 8) for digits in usual.groups())
+        mode, uid, gid, size, mtime = [int(digits, 8) for digits in usual.groups()]
     else:
-        mode, uid, gid, size, mtime = (_number(block[start:end], start) for start, end in _NUMBERS)
+        mode, uid, gid, size, mtime = [_number(block[start:end], start) for start, end in _NUMBERS]
     magic = block[257:263]
     is_star = magic == b"ustar\0" and block[508:512] == b"tar\0"
     is_gnu = block[257:265] == b"ustar  \0"
@@ -71,18 +73,18 @@ def parse_header(block: bytes) -> TarHeader:
     ):  # Go once wrote a prefix where GNU has times, and still reads it
         prefix = block[345:500].partition(b"\0")[0]
         prefix = prefix if prefix.isascii() else b""
-    name, above = read_text(block[:100]), read_text(prefix) if prefix else ""
+    name, above = read_text(block[:100]), read_text(prefix) if prefix and prefix[0] else ""
     return TarHeader(
-        kind=block[156:157],
-        name=f"{above}/{name}" if above else name,
-        target=read_text(block[157:257]) if block[157] else "",
-        mode=mode,
-        uid=uid,
-        gid=gid,
-        size=size,
-        mtime=mtime,
-        is_gnu=is_gnu,
-        has_more=block[482] > 0,
+        block[156:157],
+        f"{above}/{name}" if above else name,
+        read_text(block[157:257]) if block[157] else "",
+        mode,
+        uid,
+        gid,
+        size,
+        mtime,
+        is_gnu,
+        block[482] > 0,
     )
 
 
@@ -145,12 +147,18 @@ def _check_sum(block: bytes) -> None:
 
     Raises TarDamage where they do not.
     """
-    total = sum(block) - sum(block[148:156]) + 8 * ord(" ")
-    expected = _octal(block[148:156])
+    total = _add(block[:256]) + _add(block[256:]) - _add(block[148:156]) + 8 * ord(" ")
+    usual = _USUAL_SUM.match(block, 148)
+    expected = int(usual[1], 8) if usual else _octal(block[148:156])
     if expected != total:
         high = sum(byte > 127 for byte in block[:148] + block[156:])
         if expected != total - 256 * high:
             raise TarDamage("no tar entry")
+
+
+def _add(data: bytes) -> int:
+    """The sum of up to 256 bytes: Adler's checksum has it, plus one, and is twenty times as fast as `sum`."""
+    return (zlib.adler32(data) & 0xFFFF) - 1
 
 
 def _octal(field: bytes) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
 from scripts.errors import Undecided
 from scripts.files import CHUNK
@@ -72,8 +72,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
-@dataclass(frozen=True, slots=True)
-class TarMember:
+class TarMember(NamedTuple):
     """An entry: its name and its link's target as they stand there, and how many bytes of content follow.
 
     What is not UTF-8 in them is kept as Python keeps names of files (surrogateescape): two names stay two; `spell`
@@ -161,9 +160,10 @@ class TarReader:
                 pending = _Pending({})
             content = _Content(self, member.size)
             yield member, content
-            content.skip()
-            if self._ends_in_padding(-member.size % BLOCK):
-                return
+            if member.size:
+                content.skip()
+                if self._ends_in_padding(-member.size % BLOCK):
+                    return
 
     def take(self, size: int) -> bytes:
         """The next `size` bytes, all of them."""
@@ -192,7 +192,7 @@ class TarReader:
         """The next block; nothing where the stream ends before it."""
         block = self._stream.read(BLOCK)
         self.count(len(block))
-        if 0 < len(block) < BLOCK:
+        if block and len(block) < BLOCK:
             raise self.error(f"cut short after {self._taken} bytes")
         return block
 
@@ -234,25 +234,27 @@ class TarReader:
         target = pending.target or records.get("linkpath") or header.target
         if header.kind == b"\0" and name.endswith("/"):  # as tars were before there was a type for directories
             kind = "directory"
-        if any(key.startswith(_OVERLAY) for key in records):
+        if records and any(key.startswith(_OVERLAY) for key in records):
             raise self.error(f"attributes by which overlayfs hides and moves files ({name!r})")
         numbers = self._read_numbers(records) if records else {}
-        size = int(numbers.get("size", header.size))
+        size = int(numbers["size"]) if "size" in numbers else header.size
         if size < 0 and kind in _WITH_CONTENT:
             raise self.error("an entry's size is not a number")
         if kind == "sparse":
             self._pass_sparse_map(header)
         elif records and _is_sparse(records):
             kind, name = "sparse", records.get(f"{_SPARSE}name") or name
-        if max(len(name), len(target)) > LONGEST_NAME:
+        if len(name) > LONGEST_NAME or len(target) > LONGEST_NAME:
             raise self.error("a name is longer than any system takes")
-        owner = int(numbers.get("uid", header.uid)), int(numbers.get("gid", header.gid))
-        for key, number in zip(("mode", "uid", "gid"), (header.mode, *owner), strict=True):
-            if number < 0:
-                raise self.error(f"an entry's {key} is not a number")
-        has_content = kind in _WITH_CONTENT
-        mtime = numbers.get("mtime", header.mtime)
-        return TarMember(name, kind, target, size if has_content else 0, header.mode, *owner, mtime)
+        uid, gid = header.uid, header.gid
+        mtime: float = header.mtime
+        if numbers:
+            uid, gid = int(numbers.get("uid", uid)), int(numbers.get("gid", gid))
+            mtime = numbers.get("mtime", mtime)
+        if header.mode < 0 or uid < 0 or gid < 0:
+            key = "mode" if header.mode < 0 else "uid" if uid < 0 else "gid"
+            raise self.error(f"an entry's {key} is not a number")
+        return TarMember(name, kind, target, size if kind in _WITH_CONTENT else 0, header.mode, uid, gid, mtime)
 
     def _read_numbers(self, records: dict[str, str]) -> dict[str, float]:
         """The numbers that a pax header has. One that is empty is not there, as in Go."""

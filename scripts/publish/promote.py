@@ -91,7 +91,8 @@ def hold_tag(folder: Path, reference: str) -> Iterator[None]:
 def push_blob(registry: Registry, repository: Repository, digest: str, source: Path | bytes) -> None:
     """Send a blob unless it is there, and read it back. Raises DigestMismatch for one that the registry spoilt."""
     registry.upload_blob(repository, digest, source)
-    found = registry.hash_blob(repository, digest)
+    size = source.stat().st_size if isinstance(source, Path) else len(source)
+    found = registry.hash_blob(repository, digest, size)
     if found != digest:
         raise DigestMismatch(f"the registry serves a blob of other bytes ({found})", f"{repository}@{digest}")
 

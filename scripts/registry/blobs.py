@@ -8,10 +8,18 @@ from collections.abc import Iterator
 
 import requests
 
+from scripts.answers import Bounds
 from scripts.files import CHUNK
 from scripts.registry.failures import CHECK_NETWORK, DigestMismatch, RegistryUnavailable, naming_failures
 from scripts.registry.reference import Repository
 from scripts.registry.transport import Transport
+
+MOST_AROUND = 8  # times its bytes: an answer in chunks of one byte each
+
+
+def bounds_of_blob(size: int) -> Bounds:
+    """Of the answer that brings a blob of a size."""
+    return Bounds(MOST_AROUND * size)
 
 
 class BlobReader(io.RawIOBase):
@@ -78,7 +86,10 @@ class BlobReader(io.RawIOBase):
         start = self._received
         headers = {"Range": f"bytes={start}-"} if start else {}
         expected = (200, 206) if start else (200,)
-        reply = self._transport.send(self._repository, "GET", self._url, expected, headers=headers, stream=True)
+        bounds = bounds_of_blob(self._size)
+        reply = self._transport.send(
+            self._repository, "GET", self._url, expected, bounds=bounds, headers=headers, stream=True
+        )
         self._known = start if reply.status_code == 200 else 0
         if reply.status_code == 206 and not reply.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             reply.close()

@@ -18,8 +18,8 @@ import requests
 
 from scripts.files import CHUNK
 from scripts.oci.descriptor import LARGEST_JSON, OCI_INDEX, OCI_MANIFEST, digest_of
-from scripts.registry.blobs import BlobReader
-from scripts.registry.failures import DigestMismatch, RegistryRefused, naming_failures, public
+from scripts.registry.blobs import BlobReader, bounds_of_blob
+from scripts.registry.failures import ASK_OWNER, DigestMismatch, RegistryRefused, naming_failures, public
 from scripts.registry.reference import Repository
 from scripts.registry.transport import Transport
 
@@ -32,7 +32,7 @@ _MANIFEST_TYPES = (
 )
 
 _NO_REFERRERS = (400, 404, 405, 501)  # what registries from before this API answer
-_MOST_PAGES = 20
+MOST_PAGES = 20
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,12 @@ class Registry:
         """The size in bytes of a blob that is there (-1: the registry does not say), or None where there is none."""
         return self._transport.retrying(lambda: self._blob_size(repository, digest))
 
-    def hash_blob(self, repository: Repository, digest: str) -> str:
-        """The digest of the bytes that the registry really serves for a blob. Transfers the whole blob."""
-        return self._transport.retrying(lambda: self._hash_blob(repository, digest))
+    def hash_blob(self, repository: Repository, digest: str, size: int) -> str:
+        """The digest of the bytes that the registry really serves for a blob. Transfers the whole blob.
+
+        Where it serves more than the blob's `size` in bytes, it is that of all until then, and no blob's.
+        """
+        return self._transport.retrying(lambda: self._hash_blob(repository, digest, size))
 
     def open_blob(self, repository: Repository, digest: str, size: int) -> io.BufferedReader:
         """A blob of `size` bytes as a stream, which goes on after dropped connections and is hashed as it passes.
@@ -92,7 +95,7 @@ class Registry:
         """The index of what names a manifest as its subject, a page at a time; None where there is no such API."""
         url = f"{repository.url}/referrers/{digest}"
         pages: list[bytes] = []
-        for _ in range(_MOST_PAGES):
+        for _ in range(MOST_PAGES):
             ask = partial(self._get_small, repository, url, (200, *_NO_REFERRERS), {"Accept": OCI_INDEX})
             reply, data = self._transport.retrying(ask)
             if reply.status_code != 200 or _media_type(reply) != OCI_INDEX:  # a page for people is no API, either
@@ -102,7 +105,8 @@ class Registry:
             if not following:
                 return pages
             url = urljoin(url, following)
-        raise RegistryRefused(f"its list of referrers has more than {_MOST_PAGES} pages", f"GET {public(url)}")
+        cause = f"its list of referrers has more than {MOST_PAGES} pages"
+        raise RegistryRefused(cause, f"GET {public(url)}", ASK_OWNER)
 
     def put_manifest(self, repository: Repository, reference: str, manifest: Manifest) -> str:
         """Write a manifest's bytes under a digest or a tag; the subject that the registry took note of, or `""`."""
@@ -131,7 +135,8 @@ class Registry:
             for chunk in reply.iter_content(CHUNK):
                 data += chunk
                 if len(data) > LARGEST_JSON:
-                    raise RegistryRefused(f"more than {LARGEST_JSON} bytes, where a manifest belongs", place)
+                    cause = f"more than {LARGEST_JSON} bytes, where a manifest belongs"
+                    raise RegistryRefused(cause, place, ASK_OWNER)
         return reply, bytes(data)
 
     def _blob_size(self, repository: Repository, digest: str) -> int | None:
@@ -139,12 +144,16 @@ class Registry:
         reply = self._transport.send(repository, "HEAD", url, (200, 404))
         return int(reply.headers.get("Content-Length", -1)) if reply.status_code == 200 else None
 
-    def _hash_blob(self, repository: Repository, digest: str) -> str:
+    def _hash_blob(self, repository: Repository, digest: str, size: int) -> str:
         url = f"{repository.url}/blobs/{digest}"
         hasher = hashlib.sha256()
-        with self._transport.send(repository, "GET", url, (200,), stream=True) as reply, naming_failures(f"GET {url}"):
+        reply = self._transport.send(repository, "GET", url, (200,), bounds=bounds_of_blob(size), stream=True)
+        with reply, naming_failures(f"GET {url}"):
             for chunk in reply.iter_content(CHUNK):
                 hasher.update(chunk)
+                size -= len(chunk)
+                if size < 0:
+                    break
         return "sha256:" + hasher.hexdigest()
 
     def _upload_blob(self, repository: Repository, digest: str, source: Path | bytes) -> None:

@@ -13,9 +13,11 @@ from urllib.parse import urlsplit
 
 import requests
 
+from scripts.answers import TooLarge, find_unbounded
 from scripts.errors import Problem, Undecided
 from scripts.text import one_line
 
+ASK_OWNER = "ask who runs the registry"
 CHECK_NETWORK = "check the address, the network and the proxy, then run the same command again"
 
 
@@ -43,6 +45,9 @@ def naming_failures(place: str) -> Iterator[None]:
     try:
         yield
     except requests.RequestException as error:
+        if unbounded := find_unbounded(error):
+            kind = RegistryRefused if isinstance(unbounded, TooLarge) else RegistryUnavailable
+            raise kind(f"not read on: {unbounded.strerror}", place, ASK_OWNER) from None
         cause = f"the registry could not be reached ({_reason(error)})"
         raise RegistryUnavailable(cause, place, CHECK_NETWORK) from None
 

@@ -11,8 +11,11 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 
+from scripts.answers import Bounds, WatchedAdapter, bounded
+from scripts.oci.descriptor import LARGEST_JSON
 from scripts.registry.auth import Credentials, find_credentials, parse_challenges
 from scripts.registry.failures import (
+    ASK_OWNER,
     CHECK_NETWORK,
     RegistryRefused,
     RegistryUnavailable,
@@ -28,6 +31,8 @@ LONGEST_WAIT = 60.0  # seconds; a registry that asks for more is asked again aft
 REDIRECTS = 5
 TIMEOUT = (30.0, 300.0)  # seconds to connect, and to wait for a reply: a registry may re-hash a large layer first
 
+ANSWER = Bounds(LARGEST_JSON)
+
 T = TypeVar("T")
 
 
@@ -40,7 +45,7 @@ class Transport:
         credentials: Callable[[str], Credentials | None] = find_credentials,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._session = session or requests.Session()
+        self._session = session or _make_session()
         self._credentials = credentials
         self._sleep = sleep
         self._authorizations: dict[tuple[Repository, bool], str] = {}
@@ -55,23 +60,34 @@ class Transport:
         return call()
 
     def send(
-        self, repository: Repository, method: str, url: str, expected: tuple[int, ...], **options: Any
+        self,
+        repository: Repository,
+        method: str,
+        url: str,
+        expected: tuple[int, ...],
+        bounds: Bounds | None = None,
+        **options: Any,
     ) -> requests.Response:
-        """Send once (twice where the registry first asks who we are) and return a reply with an expected status."""
+        """Send once (twice where the registry first asks who we are) and return a reply with an expected status.
+
+        `bounds` are those of the answer, ANSWER where none are given; a token has those.
+        """
         # Reading and writing have a token each, so that a layer is never sent with one that only allows reading.
         key = repository, method not in ("GET", "HEAD")
         at_home = _origin(url) == _origin(repository.root)  # an upload may go elsewhere: no secret goes with it
         place = f"{method} {public(url)}"
         with naming_failures(place):
             known = self._authorizations.get(key, "") if at_home else ""
-            response = self._once(repository, method, url, known, **options)
+            with bounded(bounds or ANSWER):
+                response = self._once(repository, method, url, known, **options)
             # Where a redirect led elsewhere, it is not the registry that asks.
             if response.status_code == 401 and at_home and _origin(response.url) == _origin(repository.root):
                 answer = self._authorize(repository, response.headers.get("WWW-Authenticate", ""))
                 if answer:
                     self._authorizations[key] = answer
                     response.close()
-                    response = self._once(repository, method, url, answer, **options)
+                    with bounded(bounds or ANSWER):
+                        response = self._once(repository, method, url, answer, **options)
             return judge(response, expected, place, repository.host)
 
     def _once(
@@ -130,7 +146,7 @@ class Transport:
             raise
         except ValueError:  # `requests` reads the address of a redirect even where it is not to follow it
             cause = "the registry redirects to an address that cannot be read"
-            raise RegistryRefused(cause, f"{method} {public(url)}", "ask who runs the registry") from None
+            raise RegistryRefused(cause, f"{method} {public(url)}", ASK_OWNER) from None
 
     def _authorize(self, repository: Repository, challenge: str) -> str:
         """The Authorization header that answers a challenge; empty where we have nothing to answer with."""
@@ -147,7 +163,7 @@ class Transport:
         realm, service, scope = (challenge.get(name, "") for name in ("realm", "service", "scope"))
         place = f"token service {public(realm)}"
         if not realm.startswith(("https://", f"{urlsplit(repository.root).scheme}://")):
-            raise RegistryRefused("not an https address; no credentials were sent", place, "ask who runs the registry")
+            raise RegistryRefused("not an https address; no credentials were sent", place, ASK_OWNER)
         with naming_failures(place):
             if credentials and credentials.is_identity_token:
                 form = {"grant_type": "refresh_token", "refresh_token": credentials.secret, "client_id": "hallmark"}
@@ -162,6 +178,13 @@ class Transport:
                 return str(body.get("token") or body["access_token"])
             except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
                 raise RegistryUnavailable("the reply holds no token", place, CHECK_NETWORK) from None
+
+
+def _make_session() -> requests.Session:
+    session = requests.Session()
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, WatchedAdapter(ANSWER))
+    return session
 
 
 def _header(authorization: str) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import docker.types
-import requests
-from docker.errors import DockerException, NotFound
+from docker.errors import NotFound
 
 from scripts.console import note
 from scripts.engine import Engine
+from scripts.engine.client import FAILURES
 from scripts.errors import Undecided
 from scripts.serve.follow import Follower
 from scripts.serve.forward import HERE
@@ -40,7 +40,6 @@ HANDED_ON = (
 )
 # GiB of key-value cache. Without it vLLM takes nearly all memory there is, or does not start where that is in use.
 ON_CPU = {"VLLM_CPU_KVCACHE_SPACE": "4"}
-_Failures = (DockerException, requests.RequestException)
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ def end_container(engine: Engine, name: str) -> None:
             container.stop(timeout=STOP_S)
     except KeyboardInterrupt:
         note("killed")
-    except _Failures as error:
+    except FAILURES as error:
         note(f"the container could not be stopped: {error}")
     finally:
         remove_leftover(engine, name)

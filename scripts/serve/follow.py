@@ -10,7 +10,10 @@ from threading import Thread
 from typing import Any
 
 import requests
-from docker.errors import DockerException
+from urllib3.exceptions import HTTPError
+
+from scripts.answers import bounded
+from scripts.engine.client import FAILURES, STREAM
 
 FINISH_S = 5.0  # for what an ended container still had to say
 AGAIN_S = 0.5
@@ -55,20 +58,23 @@ class Follower:
                 try:
                     self._read_on(since)
                     return
-                except (requests.ConnectionError, requests.Timeout):  # lost, or nothing was said for too long
+                # Lost, or nothing was said for too long.
+                except (requests.ConnectionError, requests.Timeout, HTTPError):
                     time.sleep(AGAIN_S)
                     since = time.time()
                     self._container.reload()
                     if self._container.status != "running":
                         return
-        except (DockerException, requests.RequestException):
+        except FAILURES:
             return  # the engine has gone: whoever asks it next says so
         finally:
             self._lines.put(None)
 
     def _read_on(self, since: float | None) -> None:
         rest = b""
-        for chunk in self._container.logs(stream=True, follow=True, since=since):
+        with bounded(STREAM):
+            chunks = self._container.logs(stream=True, follow=True, since=since)
+        for chunk in chunks:
             *whole, rest = (rest + chunk).split(b"\n")
             for line in whole:
                 self._keep(line)

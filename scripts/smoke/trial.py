@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import requests
-from docker.errors import APIError, DockerException, ImageNotFound
+from docker.errors import APIError, ImageNotFound
 from docker.types import DeviceRequest
 
 from scripts.engine import Engine
+from scripts.engine.client import FAILURES
 from scripts.engine.sandbox import NOBODY, Ending, Mount, Request, open_sandbox
 from scripts.matrix import Scenario
 from scripts.model import Outcome, Result
@@ -58,7 +58,7 @@ def run_trial(
     try:
         with open_sandbox(engine, _request(digest, folder, scenario, environment, devices, cache, script)) as sandbox:
             ending = sandbox.run()
-    except (DockerException, requests.RequestException) as error:
+    except FAILURES as error:
         seconds = round(time.monotonic() - started, 1)
         return Trial((Result(CONTAINER, Outcome.ERROR, _explain(error)),), "", seconds)
     results = (*parse_results(ending.stdout.decode(errors="replace")), judge_ending(ending, scenario))

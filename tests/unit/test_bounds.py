@@ -12,7 +12,7 @@ _ROW = re.compile(
 )
 _UNITS = {None: 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _BOUND = re.compile(r"^_?(?:LARGEST|LONGEST|MOST|MAX|DEEPEST)(?:_[A-Z]+)* = ", re.MULTILINE)
-_READERS = ("oci", "audit", "gpucode", "slim", "zips.py")  # they read what strangers wrote
+_READERS = ("answers.py", "registry", "engine", "oci", "audit", "gpucode", "slim", "zips.py")  # of what strangers wrote
 
 TEXT = (REPOSITORY_ROOT / "docs/bounds.md").read_text("utf-8")
 ROWS = [match for line in TEXT.splitlines() if (match := _ROW.fullmatch(line))]

@@ -20,7 +20,7 @@ ORDER = [
     ["text"],
     ["errors"],
     ["model"],
-    ["files", "console", "site", "markup", "room"],
+    ["answers", "files", "console", "site", "markup", "room"],
     ["zips", "locks", "redact"],
     ["oci"],
     ["registry", "workspace", "attest"],

@@ -68,6 +68,26 @@ def test_a_link_in_the_context_is_refused(image: Image) -> None:
         list_context(image)
 
 
+def test_a_pipe_in_the_context_is_refused(image: Image) -> None:
+    os.mkfifo(image.folder / "context/pipe")
+    with pytest.raises(ConfigError, match="images/serve/context/pipe: is no ordinary file"):
+        list_context(image)
+
+
+def test_a_context_that_leads_nowhere_is_not_an_empty_one(image: Image) -> None:
+    (image.folder / "context").rename(image.folder / "away")
+    (image.folder / "context").symlink_to("nowhere")
+    with pytest.raises(ConfigError, match="a build's context cannot be read"):
+        list_context(image)
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "setup"])
+def test_a_file_that_cannot_be_read_is_refused(name: str, image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != name)  # root can read everything
+    with pytest.raises(ConfigError, match=f"images/serve/.*{name}: cannot be read"):
+        list_context(image)
+
+
 def test_an_image_without_a_dockerfile_is_refused(image: Image) -> None:
     (image.folder / "Dockerfile").unlink()
     with pytest.raises(ConfigError, match="there is no Dockerfile"):

@@ -12,13 +12,16 @@ from typing import Any
 import pytest
 
 from scripts.audit import files as module
+from scripts.audit import lister
 from scripts.audit.files import read_path, read_wheel, read_wheels
-from scripts.audit.library import VERSION, Library, dump_libraries
+from scripts.audit.images import read_layout
+from scripts.audit.library import VERSION, Library, dump_libraries, load_libraries
 from scripts.audit.subject import read_subject
 from scripts.errors import ConfigError, Undecided
 from scripts.files import write_json
 from scripts.gpucode import read_gpu_code
 from tests.unit.audit.samples import HOST, PLAIN, SEVERAL, library
+from tests.unit.oci.made import MadeImage, make_tar
 
 WHEEL = "thing-1.0-cp311-cp311-linux_x86_64.whl"
 MEMBERS = {
@@ -54,6 +57,30 @@ def expected(found: Mapping[str, bytes], prefix: str = "") -> list[Library]:
 def test_a_file_is_known_by_its_name(tmp_path: Path) -> None:
     (tmp_path / "a.so").write_bytes(PLAIN)
     assert read_path(tmp_path / "a.so") == [library("a.so")]
+
+
+@pytest.mark.parametrize("start", [b"\x7fELF\x01\x01", b"\x7fELF\x02\x02", b"\x7fELF\x01\x02", b"\x7fELF"])
+@pytest.mark.parametrize("path", ["file", "folder", "wheel", "layout", "container"])
+def test_what_no_process_of_the_image_can_load_is_no_library_anywhere(path: str, start: bytes, tmp_path: Path) -> None:
+    """Of 32 bits, or of the other byte order: the same is said of it, and the same exit code follows, in all forms."""
+    other = start + PLAIN[len(start) :] if len(start) > 4 else start
+
+    def read(data: bytes) -> list[Library]:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        (folder / "a.so").write_bytes(data)
+        if path == "container":
+            found = lister.examine(os.fsencode(folder / "a.so"), "a.so")
+            return load_libraries([json.loads(json.dumps(found))] if found else [])
+        if path == "wheel":
+            return read_path(make_wheel(folder / WHEEL, {"a.so": data}))
+        if path == "layout":
+            image = MadeImage()
+            return read_layout(image.write(folder / "layout", image.add([make_tar(("a.so", data))])), ignore)
+        return read_path(folder / "a.so" if path == "file" else folder)
+
+    assert read(other) == []
+    assert read(PLAIN) == [library("a.so")]
 
 
 @pytest.mark.parametrize("data", [b"", b"text", HOST])

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import docker
 import pytest
 import requests
 
@@ -169,7 +168,7 @@ def test_each_shortcoming_of_a_host_has_its_mend(why: str, mend: str) -> None:
 
 
 def test_the_reasons_are_those_that_the_probe_of_the_host_gives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(docker, "DockerClient", lambda **_: raise_(OSError("no socket")))
+    monkeypatch.setattr("scripts.engine.host.Client", lambda *_: raise_(OSError("no socket")))
     assert "systemctl start docker" in mend_host(probe_host()[1])
 
     class Client:
@@ -179,6 +178,6 @@ def test_the_reasons_are_those_that_the_probe_of_the_host_gives(monkeypatch: pyt
         def info(self) -> dict[str, Any]:
             return {"DriverStatus": [["driver-type", CONTAINERD]]}
 
-    monkeypatch.setattr(docker, "DockerClient", lambda **_: Client())
+    monkeypatch.setattr("scripts.engine.host.Client", lambda *_: Client())
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: raise_(OSError("no docker")))
     assert "docker-buildx-plugin" in mend_host(probe_host()[1])

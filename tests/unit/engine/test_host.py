@@ -3,7 +3,6 @@ from __future__ import annotations
 import subprocess
 from typing import Any
 
-import docker
 import pytest
 import requests
 from docker.errors import DockerException
@@ -50,7 +49,7 @@ class Client:
 
 
 def probe(monkeypatch: pytest.MonkeyPatch, client: Client | Exception, buildx: int | Exception = 0) -> Any:
-    def connect(base_url: str, timeout: int) -> Client:
+    def connect(host: str, timeout_s: int) -> Client:
         if isinstance(client, Exception):
             raise client
         return client
@@ -61,7 +60,7 @@ def probe(monkeypatch: pytest.MonkeyPatch, client: Client | Exception, buildx: i
         if buildx and check:
             raise subprocess.CalledProcessError(buildx, command)
 
-    monkeypatch.setattr(docker, "DockerClient", connect)
+    monkeypatch.setattr("scripts.engine.host.Client", connect)
     monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setenv("DOCKER_HOST", "unix:///run/some.sock")
     return probe_host()
@@ -118,10 +117,11 @@ def test_an_answer_of_anything_is_an_engine_or_a_reason(version: Any, status: An
 
 @pytest.mark.parametrize("host", ["nonsense", "tcp://[::1", "http://a:b:c", "unix", "\n::error::x", "x" * 9999])
 def test_an_address_that_is_none_is_an_engine_that_does_not_answer(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def connect(base_url: str, timeout: int) -> None:
+    def connect(host: str, timeout_s: int) -> None:
         raise ValueError("Invalid IPv6 URL")
 
-    monkeypatch.setattr(docker, "DockerClient", connect)
+    monkeypatch.setattr("scripts.engine.host.Client", connect)
+    monkeypatch.setattr("scripts.engine.engine.Client", connect)
     monkeypatch.setenv("DOCKER_HOST", host)
     engine, why = probe_host()
     assert engine is None and "is no Docker Engine" in why

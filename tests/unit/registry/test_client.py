@@ -263,7 +263,7 @@ def test_a_token_is_fetched_for_reading_and_one_for_writing() -> None:
     fake = Guarded()
     client = fake.client(USER)
     client.upload_blob(REPOSITORY, DIGEST, DATA)
-    assert client.hash_blob(REPOSITORY, DIGEST) == DIGEST
+    assert client.hash_blob(REPOSITORY, DIGEST, len(DATA)) == DIGEST
     assert [request.headers["Authorization"] for request in fake.tokens] == [USER.basic] * 2
     scopes = [parse_qs(urlsplit(str(request.url)).query)["scope"] for request in fake.tokens]
     assert scopes == [["repository:team/image:pull"], ["repository:team/image:pull,push"]]
@@ -514,9 +514,9 @@ def test_what_a_blob_really_holds_is_hashed(fault: Any) -> None:
     fake = FakeRegistry()
     fake.blobs[DIGEST] = DATA
     client = fake.client()
-    assert client.hash_blob(REPOSITORY, DIGEST) == DIGEST
+    assert client.hash_blob(REPOSITORY, DIGEST, len(DATA)) == DIGEST
     fake.faults = {2: fault}
-    assert client.hash_blob(REPOSITORY, DIGEST) != DIGEST
+    assert client.hash_blob(REPOSITORY, DIGEST, len(DATA)) != DIGEST
 
 
 def test_a_download_that_breaks_off_is_asked_for_again() -> None:
@@ -532,7 +532,7 @@ def test_a_download_that_breaks_off_is_asked_for_again() -> None:
     fake = FakeRegistry()
     fake.blobs[DIGEST] = DATA
     fake.faults = {1: break_off}
-    assert fake.client().hash_blob(REPOSITORY, DIGEST) == DIGEST
+    assert fake.client().hash_blob(REPOSITORY, DIGEST, len(DATA)) == DIGEST
 
 
 def test_a_manifest_is_its_exact_bytes_and_its_media_type() -> None:
