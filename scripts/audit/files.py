@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import zipfile
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from scripts.audit.library import LARGEST, LOADABLE, VERSION, Keeper, Library, dump_libraries, load_libraries
 from scripts.errors import ConfigError, Undecided
-from scripts.files import write_json
+from scripts.files import parse_json, write_json
 from scripts.gpucode import GpuCodeError, read_gpu_code
 from scripts.oci.tar import spell
 from scripts.zips import DAMAGE, ZipReader
@@ -82,7 +81,7 @@ def read_wheels(wheels: Sequence[tuple[str, Path]], kept: Path, update: Callable
 
 def _recall(note: Path) -> list[Library] | None:
     try:
-        kept = json.loads(note.read_bytes())
+        kept = parse_json(note.read_bytes())
         return load_libraries(kept["libraries"]) if kept["version"] == VERSION else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

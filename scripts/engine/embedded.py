@@ -22,7 +22,7 @@ from debian.debfile import DebFile
 from docker.errors import DockerException
 
 from scripts.console import step
-from scripts.engine.engine import Engine
+from scripts.engine.engine import NONSENSE, Engine
 from scripts.errors import Undecided
 from scripts.files import content_id, naming_disk_full, write_json
 from scripts.model import LockedFile
@@ -164,7 +164,7 @@ class Embedded:
             return ""
         try:
             return str(docker.DockerClient(base_url=f"unix://{self.socket}", timeout=10).version()["Version"])
-        except (DockerException, OSError):
+        except (DockerException, OSError, *NONSENSE):
             return ""
 
     def _pid(self) -> int | None:

@@ -19,12 +19,31 @@ from docker.errors import DockerException
 from scripts.errors import Undecided
 
 # What the SDK raises for an address that is none, and for answers that are not an engine's.
-NONSENSE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+NONSENSE = (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError)
 API_TIMEOUT_S = 600  # unpacking a 10 GB image happens within one request
 END_S = 20  # for a command that was asked to end: it tells the builder first
 
 # BuildKit's kinds of records but `exec.cachemount`; a filter can name one, and cannot leave one out.
 RECORDS = ("regular", "source.local", "source.git.checkout", "frontend", "internal")
+
+
+class StrangeAnswer(DockerException):
+    """The engine answered something that no engine answers."""
+
+
+@contextmanager
+def naming_nonsense() -> Iterator[None]:
+    """Turn what the SDK and its callers raise over a strange answer into a StrangeAnswer."""
+    try:
+        yield
+    except NONSENSE as error:
+        if isinstance(error, requests.RequestException):  # some are ValueErrors, too
+            raise
+        raise StrangeAnswer(f"it answers as no engine does ({type(error).__name__})") from error
+    except Exception as error:
+        if type(error) is not Exception:  # how the SDK says that it can make no container of an answer
+            raise
+        raise StrangeAnswer("it answers as no engine does") from error
 
 
 @dataclass(frozen=True)
@@ -49,9 +68,13 @@ class Engine:
 
     @contextmanager
     def explaining(self) -> Iterator[None]:
-        """Turn what the SDK raises into an Undecided: the engine failed, whatever it was asked."""
+        """Turn what the SDK raises into an Undecided: the engine failed, whatever it was asked.
+
+        What the engine answers is to be read within, for it may be anything.
+        """
         try:
-            yield
+            with naming_nonsense():
+                yield
         except (DockerException, requests.RequestException) as error:
             raise Undecided(f"the engine failed: {error}", self.host, "nox -s engine -- status") from error
 
@@ -60,7 +83,7 @@ class Engine:
         """Where the engine keeps images, if that is on this machine; else this machine's root."""
         with self.explaining():
             folder = Path(str(self.client.info().get("DockerRootDir", "/")))
-        return folder if folder.is_dir() else Path("/")
+            return folder if folder.is_dir() else Path("/")
 
     def spawn(self, arguments: list[str], on_line: Callable[[str], None]) -> int:
         """Run the docker CLI and hand on what it prints, line by line; returns the exit code (below 0: a signal's).
@@ -111,7 +134,7 @@ class Engine:
         """Remove what other threads have running in sandboxes, for good: nothing of this engine's begins any more."""
         self._ended.set()
         for container in tuple(self._containers):
-            with suppress(DockerException, requests.RequestException):
+            with suppress(DockerException, requests.RequestException), naming_nonsense():
                 container.remove(force=True, v=True)
 
     def _require_going(self) -> None:

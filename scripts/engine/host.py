@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Mapping
+from typing import Any
 
 import docker
 from docker.errors import DockerException
@@ -26,18 +28,23 @@ def probe_host() -> tuple[Engine | None, str]:
     try:
         client = docker.DockerClient(base_url=host, timeout=10)
         version = one_line(client.version()["Version"], _LONGEST)
-        status = {str(key): str(value) for key, value in client.info().get("DriverStatus") or []}
+        store = read_store(client.info())
     except (DockerException, OSError):
         return None, f"no Docker Engine answers at {one_line(host, _LONGEST)}"
     except NONSENSE:
         return None, f"what answers at {one_line(host, _LONGEST)} is no Docker Engine"
-    if why := find_shortcoming(version, status.get("driver-type", "")):
+    if why := find_shortcoming(version, store):
         return None, why
     try:
         subprocess.run(["docker", "buildx", "version"], capture_output=True, check=True, timeout=30)
     except (OSError, subprocess.SubprocessError):
         return None, "`docker buildx` does not answer"
     return Engine(host=host, embedded=False, version=version), ""
+
+
+def read_store(info: Mapping[str, Any]) -> str:
+    """The kind of image store that an engine has, by what it says of itself. Raises NONSENSE's kinds."""
+    return {str(key): str(value) for key, value in info.get("DriverStatus") or []}.get("driver-type", "")
 
 
 def find_shortcoming(version: str, driver_type: str) -> str:

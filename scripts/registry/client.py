@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,8 @@ _MANIFEST_TYPES = (
 
 _NO_REFERRERS = (400, 404, 405, 501)  # what registries from before this API answer
 _MOST_PAGES = 20
+_SIZE = re.compile(r"[0-9]{1,18}")
+_ASK = "ask who runs the registry"
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,12 @@ class Registry:
             following = reply.links.get("next", {}).get("url")
             if not following:
                 return pages
-            url = urljoin(url, following)
-        raise RegistryRefused(f"its list of referrers has more than {_MOST_PAGES} pages", f"GET {public(url)}")
+            try:
+                url = urljoin(url, following)
+            except ValueError:
+                cause = "the registry names an address for the next page that cannot be read"
+                raise RegistryRefused(cause, f"GET {public(url)}", _ASK) from None
+        raise RegistryRefused(f"its list of referrers has more than {_MOST_PAGES} pages", f"GET {public(url)}", _ASK)
 
     def put_manifest(self, repository: Repository, reference: str, manifest: Manifest) -> str:
         """Write a manifest's bytes under a digest or a tag; the subject that the registry took note of, or `""`."""
@@ -131,13 +138,16 @@ class Registry:
             for chunk in reply.iter_content(CHUNK):
                 data += chunk
                 if len(data) > LARGEST_JSON:
-                    raise RegistryRefused(f"more than {LARGEST_JSON} bytes, where a manifest belongs", place)
+                    raise RegistryRefused(f"more than {LARGEST_JSON} bytes, where a manifest belongs", place, _ASK)
         return reply, bytes(data)
 
     def _blob_size(self, repository: Repository, digest: str) -> int | None:
         url = f"{repository.url}/blobs/{digest}"
         reply = self._transport.send(repository, "HEAD", url, (200, 404))
-        return int(reply.headers.get("Content-Length", -1)) if reply.status_code == 200 else None
+        if reply.status_code != 200:
+            return None
+        size = reply.headers.get("Content-Length", "")
+        return int(size) if _SIZE.fullmatch(size) else -1
 
     def _hash_blob(self, repository: Repository, digest: str) -> str:
         url = f"{repository.url}/blobs/{digest}"
