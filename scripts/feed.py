@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.errors import Undecided
-from scripts.files import naming_disk_full
+from scripts.files import naming_disk_full, parse_json
 from scripts.locks import hold
 from scripts.model import Verdict
 from scripts.oci.descriptor import is_digest
@@ -132,7 +132,7 @@ def _append(path: Path, line: bytes) -> None:
 def _read_entry(line: bytes) -> Entry | None:
     """A line's entry; None for a torn one, and for one of another version or with values of other types."""
     try:
-        data: dict[str, Any] = json.loads(line)
+        data: dict[str, Any] = parse_json(line)
         if data.pop("version") != VERSION:
             return None
         entry = Entry(**data | {"verdict": Verdict(data["verdict"]), "reasons": tuple(data["reasons"])})

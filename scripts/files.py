@@ -35,6 +35,21 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def parse_json(data: bytes | str, *, strict: bool = False) -> Any:
+    """A JSON value that others wrote; `strict` takes no NaN and no infinity.
+
+    Raises ValueError for anything else, and for what is nested too deep, or has a number too long, to be read.
+    """
+    try:
+        return json.loads(data, parse_constant=_refuse if strict else None)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
 def canonical_json(value: Any) -> bytes:
     """The one byte form of a JSON value: sorted keys, no spaces, UTF-8. Hashes of content are taken over this."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

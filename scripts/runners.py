@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scripts.errors import ConfigError
+from scripts.files import parse_json
 from scripts.matrix import Matrix
 from scripts.model import Verdict
 from scripts.pipeline import CellVerdict, Job
@@ -54,7 +55,7 @@ def read_gpus(text: str, matrix: Matrix) -> tuple[str, ...]:
     """The targets that have a runner, from a JSON list; nothing is none. Raises ConfigError for any other name."""
     known = [target.id for target in matrix.targets.values() if target.has_gpu]
     try:
-        found = json.loads(text or "[]")
+        found = parse_json(text or "[]")
     except ValueError:
         found = None
     if not isinstance(found, list) or not all(isinstance(each, str) for each in found):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +12,7 @@ from scripts.engine import Engine
 from scripts.engine.images import list_images, remove_image, tags_of
 from scripts.engine.sandbox import remove_abandoned
 from scripts.errors import Undecided
+from scripts.files import parse_json
 from scripts.workspace import Workspace
 
 # Of the cache of inputs: what is made of them, and is made again in a minute or two.
@@ -77,6 +77,6 @@ def _folders(parent: Path) -> list[Path]:
 
 def _read(path: Path) -> dict[str, object]:
     try:
-        return dict(json.loads(path.read_bytes()))
+        return dict(parse_json(path.read_bytes()))
     except (OSError, ValueError, TypeError):
         return {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ from scripts.assemble.prepare import Wheel
 from scripts.assemble.tree import Entry
 from scripts.assemble.wheel import WheelFiles
 from scripts.console import Update
-from scripts.files import sha256_file, write_json
+from scripts.files import parse_json, sha256_file, write_json
 from scripts.model import Compression
 
 
@@ -140,7 +139,7 @@ class LayerPress:
     def _read(self, folder: Path) -> PackedLayer | None:
         """A layer that is complete. Its bytes are hashed with the image's: here its size is looked at alone."""
         try:
-            packed = PackedLayer(**json.loads((folder / "layer.json").read_bytes()))
+            packed = PackedLayer(**parse_json((folder / "layer.json").read_bytes()))
             return packed if _blob(folder, packed).stat().st_size == packed.size else None
         except (OSError, ValueError, TypeError):
             return None

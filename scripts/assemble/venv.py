@@ -10,7 +10,7 @@ from scripts.errors import ConfigError
 ROOT = "opt/venv"
 BIN = f"{ROOT}/bin"
 INTERPRETER = f"/{BIN}/python"
-_VERSION = re.compile(r"3\.\d{1,3}")
+_VERSION = re.compile(r"3\.[0-9]{1,3}")
 # The environment's own: its marker, its interpreter, the scripts that activate it, the link beside `lib`.
 _OWN = re.compile(r"pyvenv\.cfg|lib64|bin/python[\d.]*|bin/(de)?activate(\.\w+|_this\.py)?", re.IGNORECASE)
 _FOLDERS = ("bin", "include", "lib", "share")

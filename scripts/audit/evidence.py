@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.audit.judge import Audit
-from scripts.files import content_id, write_json
+from scripts.files import content_id, parse_json, write_json
 from scripts.matrix import AuditRule
 from scripts.model import Coverage, LockedFile, Outcome, Result, Target
 
@@ -58,7 +57,7 @@ def write_audit(path: Path, audit_id: str, report: dict[str, Any]) -> None:
 def read_report(path: Path, audit_id: str) -> dict[str, Any] | None:
     """The report of an earlier audit that asked the very same; damaged evidence is none."""
     try:
-        report = json.loads(path.read_bytes())
+        report = parse_json(path.read_bytes())
         if report["audit_id"] != audit_id:
             return None
         summarise(report)

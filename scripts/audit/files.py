@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import zipfile
@@ -22,7 +21,7 @@ from scripts.audit.library import (
     load_libraries,
 )
 from scripts.errors import ConfigError, Undecided
-from scripts.files import write_json
+from scripts.files import parse_json, write_json
 from scripts.gpucode import GpuCodeError, read_gpu_code
 from scripts.oci.tar import spell
 from scripts.zips import DAMAGE, ZipReader
@@ -91,7 +90,7 @@ def read_wheels(wheels: Sequence[tuple[str, Path]], kept: Path, update: Callable
 
 def _recall(note: Path) -> list[Library] | None:
     try:
-        kept = json.loads(note.read_bytes())
+        kept = parse_json(note.read_bytes())
         return load_libraries(kept["libraries"]) if kept["version"] == VERSION else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

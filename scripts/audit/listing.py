@@ -5,7 +5,6 @@ The listing is what a program of the image prints: it is complete or worth nothi
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from scripts.audit.library import Keeper, Library, load_libraries
 from scripts.engine import Engine
 from scripts.engine.sandbox import Mount, Request, open_sandbox
 from scripts.errors import Undecided
+from scripts.files import parse_json
 from scripts.gpucode import Compression, Container, Entry, Kind
 from scripts.gpucode.fatbin import LINKED, RELOCATABLE
 
@@ -52,9 +52,9 @@ def parse_listing(text: bytes) -> list[Library] | None:
         libraries: list[Library] = []
         *lines, last = text.splitlines()
         for line in lines:
-            libraries += load_libraries([json.loads(line)])
+            libraries += load_libraries([parse_json(line)])
             keeper.count(libraries[-1])
-        end = json.loads(last)
+        end = parse_json(last)
         if end != {"end": len(libraries)} or not all(map(_is_sound, libraries)):
             return None
     except (ValueError, KeyError, TypeError, RecursionError, Undecided):
@@ -128,4 +128,4 @@ def _is_sound_entry(entry: Entry) -> bool:
 
 
 def _is_size(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63

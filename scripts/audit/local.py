@@ -29,18 +29,21 @@ class LocalImage:
 
 def find_local(engine: Engine, name: str) -> str | None:
     """The digest of the image that the engine has under a name, a digest or a prefix of it; None where it has none."""
-    image = _get(engine, name)
-    return str(image.id) if image is not None else None
+    with engine.explaining():
+        image = _get(engine, name)
+        return str(image.id) if image is not None else None
 
 
 def read_local(engine: Engine, name: str, update: Callable[[str], None] = lambda text: None) -> LocalImage:
     """The libraries of an image that the engine has. Raises Undecided where it has none, fails, or exports damage."""
-    image = _get(engine, name)
-    if image is None:
-        raise Undecided("the engine has no such image", name, f"docker pull {name}")
-    digest = str(image.id)
+    with engine.explaining():
+        image = _get(engine, name)
+        if image is None:
+            raise Undecided("the engine has no such image", name, f"docker pull {name}")
+        digest = str(image.id)
+        has_volumes = bool((image.attrs.get("Config") or {}).get("Volumes"))
     # A volume hides what the image has there: such a file system is not the image's.
-    libraries = None if (image.attrs.get("Config") or {}).get("Volumes") else list_inside(engine, digest, update)
+    libraries = None if has_volumes else list_inside(engine, digest, update)
     return LocalImage(digest, read_export(engine, digest, update) if libraries is None else libraries)
 
 
@@ -56,12 +59,11 @@ def read_export(engine: Engine, digest: str, update: Callable[[str], None]) -> l
 
 
 def _get(engine: Engine, name: str) -> Any:
-    with engine.explaining():
-        try:
-            return engine.client.images.get(name)
-        except ImageNotFound:
+    try:
+        return engine.client.images.get(name)
+    except ImageNotFound:
+        return None
+    except APIError as error:
+        if error.status_code == 400:  # not a name that an image could have
             return None
-        except APIError as error:
-            if error.status_code == 400:  # not a name that an image could have
-                return None
-            raise
+        raise

@@ -16,7 +16,7 @@ from typing import Any, get_args
 
 from scripts.audit.library import VERSION as READER
 from scripts.audit.library import Library, dump_libraries, load_libraries
-from scripts.files import write_atomic
+from scripts.files import parse_json, write_atomic
 from scripts.oci.layer import Found, Layer, Link, Mark, What
 
 VERSION = [2, READER]  # of this form, and of what is read out of a library
@@ -31,7 +31,7 @@ class LibraryShelf:
     def recall(self, diff_id: str) -> Layer[Library] | None:
         """The layer whose plain bytes have this digest, or None."""
         try:
-            kept = json.loads(self._path(diff_id).read_bytes())
+            kept = parse_json(self._path(diff_id).read_bytes())
             entries = kept["entries"]
             if kept["version"] != VERSION or kept["diff_id"] != diff_id or kept["check"] != _check(entries):
                 return None

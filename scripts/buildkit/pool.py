@@ -54,7 +54,8 @@ class BuilderPool:
             self._set_aside(builder)
             if not self.answers():
                 return code
-            raise BuilderLost(f"{builder.where} does not answer any more", builder.where)
+            cause = f"{builder.where} does not answer any more"
+            raise BuilderLost(cause, builder.where, "see that it runs; the build goes on in another one")
 
     @contextmanager
     def take(self) -> Iterator[Builder]:

@@ -182,7 +182,7 @@ def _decode(data: object) -> bytes:
 
 
 def _number(value: object) -> int:
-    return value if isinstance(value, int) else 0
+    return value if isinstance(value, int) and abs(value) < 1 << 63 else 0
 
 
 def _seconds(item: Mapping[str, Any]) -> str:

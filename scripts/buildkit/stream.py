@@ -44,7 +44,7 @@ class ObjectStream:
         while text.startswith("{"):
             try:
                 value, end = _DECODER.raw_decode(text)
-            except (json.JSONDecodeError, RecursionError):
+            except (ValueError, RecursionError):  # besides bad JSON: numbers too long, objects too deep
                 break
             yield value
             text = text[end:].lstrip()

@@ -15,7 +15,7 @@ from scripts.attest.envelope import Envelope, list_signatures, read_signatures
 from scripts.attest.keys import Signer
 from scripts.attest.statement import make_statement, read_statement
 from scripts.audit.evidence import summarise
-from scripts.files import canonical_json
+from scripts.files import canonical_json, parse_json
 from scripts.model import Verdict
 from scripts.oci.descriptor import is_digest, parse_object
 from scripts.smoke.parse import expect_number, expect_table, expect_text, parse_evidence
@@ -97,7 +97,7 @@ def render_bundle(bundle: Bundle, signer: Signer | None) -> bytes:
         "reasons": list(bundle.reasons),
     }
     payload = make_statement(str(bundle.build["name"]), bundle.digest, OWNER_RUN, predicate)
-    content = {"form": FORM, "version": VERSION, "statement": json.loads(payload)}
+    content = {"form": FORM, "version": VERSION, "statement": parse_json(payload)}
     return _dump(content | {"signatures": list_signatures(payload, signer)})
 
 

@@ -12,6 +12,7 @@ from scripts.bundle.case import Case
 from scripts.errors import Undecided
 from scripts.pipeline.described import describe_job
 from scripts.smoke.gpu import driver_floor, is_driver_enough
+from scripts.smoke.parse import expect_number
 from scripts.smoke.smoke import MEMORY_KEY, Evidence, name_check
 from scripts.verify.tested import Refusal
 
@@ -20,8 +21,8 @@ TIDY_S = 120  # that a container may take beyond its scenario's limit, to be mad
 ROUNDED_S = 2  # what times in seconds may be off by
 # Drivers keep a part of a card's memory to themselves, and makers count it in other units.
 LEAST_MEMORY, MOST_MEMORY = 0.9, 1.05
-_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z")
-_DRIVER = re.compile(r"\d{1,4}(\.\d{1,4}){1,3}")
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+_DRIVER = re.compile(r"[0-9]{1,4}(\.[0-9]{1,4}){1,3}")
 
 
 def check_times(case: Case) -> str:
@@ -54,8 +55,11 @@ def _check_duration(evidence: Evidence, limit_s: int) -> None:
         raise Refusal(f"{evidence.scenario} took {evidence.seconds:g} s, and it is ended after {limit_s} s")
     taken = 0.0
     for result in evidence.results:
-        seconds = result.measured.get("seconds", 0)
-        if not isinstance(seconds, int | float) or not seconds >= 0:
+        try:
+            seconds = expect_number(result.measured.get("seconds", 0))
+        except (TypeError, ValueError):
+            seconds = -1.0
+        if seconds < 0:
             raise Refusal(f"{name_check(evidence.scenario, result.check)} took no time that could be")
         taken += seconds
     if taken > evidence.seconds + ROUNDED_S:
@@ -83,7 +87,7 @@ def check_gpu(case: Case) -> str:
         if (compute := _get(each, "compute")) != target.compute:
             words = f"a {target.name} has compute capability {target.compute}, and that of {each.scenario}"
             raise Refusal(f"{words} has {compute[:20]}")
-        if not re.fullmatch(r"\d{1,9}", memory := _get(each, MEMORY_KEY)):
+        if not re.fullmatch(r"[0-9]{1,9}", memory := _get(each, MEMORY_KEY)):
             raise Refusal(f"{each.scenario} names no size of memory ({memory[:20]})")
         gib = int(memory) / 1024
         if not LEAST_MEMORY * target.memory <= gib <= MOST_MEMORY * target.memory:

@@ -20,7 +20,7 @@ LONGEST_LINE = 4000  # characters; what stands behind is left out, from the last
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 # Behind the `\n` of a quoted text a word begins, and it is to be seen as one.
 _ESCAPE = re.compile(r"\\[abfnrtv](?=\w|/)")
-_VERSION = re.compile(r"\d+(\.\d+)*")
+_VERSION = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 
 @dataclass(frozen=True)

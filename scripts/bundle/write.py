@@ -30,7 +30,7 @@ def check_request(jobs: Sequence[Job], path: Path, by: str) -> None:
     if len(jobs) != 1:
         raise ConfigError(f"a bundle is of one cell, and these were selected: {names}", "--bundle", "name one")
     if not jobs[0].cell.target.has_gpu:
-        raise ConfigError(f"a bundle is of what a GPU has shown, and {names} is for none", "--bundle")
+        raise ConfigError(f"a bundle is of what a GPU has shown, and {names} is for none", "--bundle", "name a GPU's")
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise ConfigError("no file can be written there", str(path), "give a file's name, in a folder that is there")
     if not is_name(by):
@@ -45,7 +45,8 @@ def write_bundle(bench: Bench, job: Job, path: Path, by: str = "") -> Bundle:
     bundle = make_bundle(bench, job, by, _find_private(bench))
     data = render_bundle(bundle, open_signer(bench.project.site))
     if len(data) > LARGEST:
-        raise Undecided(f"the evidence is {len(data)} bytes, and a bundle has at most {LARGEST}", job.cell.id)
+        cause = f"the evidence is {len(data)} bytes, and a bundle has at most {LARGEST}"
+        raise Undecided(cause, job.cell.id, "see in its smoke.json what takes the room: logs are cut before this")
     write_atomic(path, data)
     return bundle
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +10,7 @@ from pathlib import Path
 from scripts.audit.evidence import summarise
 from scripts.catalogue.types import Audit, Build
 from scripts.errors import ConfigError
+from scripts.files import parse_json
 from scripts.model import Verdict
 from scripts.pipeline.candidate import read_candidate
 from scripts.smoke.parse import expect_digest, expect_text, parse_evidence
@@ -74,7 +74,7 @@ def read_runs(workspace: Workspace, cells: Iterable[str], found: Found) -> None:
 
 def _take(found: Found, cell: str, path: Path) -> None:
     try:
-        data = json.loads(path.read_bytes())
+        data = parse_json(path.read_bytes())
         if path.name == _AUDIT:
             audit = Audit(summarise(data), expect_text(data["driver"] or ""))
             found.add(cell, Build(expect_digest(data["digest"]), audit=audit))
@@ -87,7 +87,7 @@ def _take(found: Found, cell: str, path: Path) -> None:
 
 def _read_audit(path: Path, digest: str) -> Audit | None:
     try:
-        data = json.loads(path.read_bytes())
+        data = parse_json(path.read_bytes())
         return Audit(summarise(data), expect_text(data["driver"] or "")) if data["digest"] == digest else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -95,7 +95,7 @@ def _read_audit(path: Path, digest: str) -> Audit | None:
 
 def _read_verdict(path: Path, digest: str) -> tuple[Verdict | None, tuple[str, ...]]:
     try:
-        data = json.loads(path.read_bytes())
+        data = parse_json(path.read_bytes())
         if data["digest"] == digest:
             return Verdict(data["verdict"]), tuple(map(expect_text, data["reasons"]))
     except (OSError, ValueError, KeyError, TypeError):

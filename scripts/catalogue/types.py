@@ -35,7 +35,7 @@ class Standing(StrEnum):
     UNPLACED = "of a build not known here"
 
 
-_NUMBERS = re.compile(r"\d+(\.\d+)*")
+_NUMBERS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,7}")
 STATES = {
     Verdict.ACCEPTED: State.STAMPED,
     Verdict.REJECTED: State.REJECTED,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from scripts.assemble.types import Step
 from scripts.fetch import Cache
-from scripts.files import write_json
+from scripts.files import parse_json, write_json
 from scripts.model import LockedFile
 
 
@@ -24,9 +23,9 @@ class CompiledWheel:
 def find_compiled(cache: Cache, build_id: str) -> CompiledWheel | None:
     """The wheel of a compile step, if it was made before and its bytes are still in the cache."""
     try:
-        kept = json.loads(_note(cache, build_id).read_bytes())
+        kept = parse_json(_note(cache, build_id).read_bytes())
         compiled = CompiledWheel(LockedFile(**kept["file"]), float(kept["seconds"]))
-    except (OSError, ValueError, KeyError, TypeError):  # never made, or a damaged note: it is made again
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):  # never made, or a damaged note: it is made again
         return None
     return compiled if cache.holds(compiled.file) else None
 

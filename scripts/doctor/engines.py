@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from scripts.doctor.find_engine import UP, mend_host
 from scripts.doctor.seen import Cgroup, EngineSeen, Finding, Mark, Unseen
-from scripts.engine.host import CONTAINERD, find_shortcoming
+from scripts.engine.host import CONTAINERD, find_shortcoming, read_store
 
 _ACCESS = {"cdi": "CDI", "nvidia": "NVIDIA's runtime"}
 
@@ -25,7 +25,7 @@ def judge_engine(seen: EngineSeen | Unseen) -> Finding:
         return Finding(Mark.MISSING, topic, f"{text}: {seen.lacking}", seen.next_step)
     if seen.engine is None:
         return Finding(Mark.THERE, topic, f"{text}, stopped: a build starts it")
-    store = dict(seen.info.get("DriverStatus") or []).get("driver-type", "")
+    store = read_store(seen.info)
     if why := find_shortcoming(seen.version, store):
         return Finding(Mark.MISSING, topic, why, mend_host(why))
     assert store == CONTAINERD

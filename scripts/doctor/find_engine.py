@@ -7,6 +7,7 @@ from pathlib import Path
 
 from scripts.doctor.seen import EngineSeen
 from scripts.engine import Embedded, Engine, probe_host
+from scripts.engine.host import read_store
 from scripts.errors import Undecided
 from scripts.fetch import Cache
 from scripts.lock import read_slot, tools_slot
@@ -75,6 +76,7 @@ def _ask(engine: Engine, why: str = "") -> EngineSeen:
     seen = EngineSeen(engine.embedded, why, engine, engine.version)
     with engine.explaining():
         info = engine.client.info()
+        read_store(info)  # what of it is read later on can be
     try:
         words = engine.query(["buildx", "version"]).split()
     except Undecided:

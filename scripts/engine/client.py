@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import docker
@@ -17,6 +19,8 @@ from scripts.answers import Bounds, WatchedAdapter, bounded, bounds_or, watched
 
 # What the SDK raises where an engine fails: some of it comes from beneath.
 FAILURES = (DockerException, StreamParseError, requests.RequestException, HTTPError)
+# What the SDK raises for an address that is none, and for answers that are not an engine's.
+NONSENSE = (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError)
 LARGEST_ANSWER = 1 << 26  # bytes: the log of a container is among them, and what an engine has of images
 ANSWER = Bounds(LARGEST_ANSWER)
 MOST_LOADING = 14_400  # seconds: an engine says little while it unpacks 30 GB
@@ -24,6 +28,25 @@ LOADING = Bounds(LARGEST_ANSWER, MOST_LOADING)
 # What has its own bounds: an export (by whoever reads it), and a container's output (by the container's time).
 STREAM = Bounds(math.inf, math.inf)
 EXPORT = Bounds(math.inf, 600)
+
+
+class StrangeAnswer(DockerException):
+    """The engine answered something that no engine answers."""
+
+
+@contextmanager
+def naming_nonsense() -> Iterator[None]:
+    """Turn what the SDK and its callers raise over a strange answer into a StrangeAnswer."""
+    try:
+        yield
+    except NONSENSE as error:
+        if isinstance(error, requests.RequestException):  # some are ValueErrors, too
+            raise
+        raise StrangeAnswer(f"it answers as no engine does ({type(error).__name__})") from error
+    except Exception as error:
+        if type(error) is not Exception:  # how the SDK says that it can make no container of an answer
+            raise
+        raise StrangeAnswer("it answers as no engine does") from error
 
 
 class Client(docker.DockerClient):

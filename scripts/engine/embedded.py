@@ -21,7 +21,7 @@ from debian.debfile import DebFile
 from docker.errors import DockerException
 
 from scripts.console import step
-from scripts.engine.client import Client
+from scripts.engine.client import NONSENSE, Client
 from scripts.engine.engine import Engine
 from scripts.errors import Undecided
 from scripts.files import content_id, naming_disk_full, write_json
@@ -164,7 +164,7 @@ class Embedded:
             return ""
         try:
             return str(Client(f"unix://{self.socket}", 10).version()["Version"])
-        except (DockerException, OSError):
+        except (DockerException, OSError, *NONSENSE):
             return ""
 
     def _pid(self) -> int | None:

@@ -15,11 +15,9 @@ from typing import Any
 import docker
 
 from scripts.answers import find_unbounded
-from scripts.engine.client import FAILURES, Client
+from scripts.engine.client import FAILURES, NONSENSE, Client, naming_nonsense
 from scripts.errors import Undecided
 
-# What the SDK raises for an address that is none, and for answers that are not an engine's.
-NONSENSE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 API_TIMEOUT_S = 600  # unpacking a 10 GB image happens within one request
 LONGEST_LINE = 1 << 24  # letters of what the CLI prints: one that is longer is handed on in pieces
 END_S = 20  # for a command that was asked to end: it tells the builder first
@@ -50,9 +48,13 @@ class Engine:
 
     @contextmanager
     def explaining(self) -> Iterator[None]:
-        """Turn what the SDK raises into an Undecided: the engine failed, whatever it was asked."""
+        """Turn what the SDK raises into an Undecided: the engine failed, whatever it was asked.
+
+        What the engine answers is to be read within, for it may be anything.
+        """
         try:
-            yield
+            with naming_nonsense():
+                yield
         except FAILURES as error:
             raise Undecided(f"the engine failed: {_say(error)}", self.host, "nox -s engine -- status") from error
 
@@ -61,7 +63,7 @@ class Engine:
         """Where the engine keeps images, if that is on this machine; else this machine's root."""
         with self.explaining():
             folder = Path(str(self.client.info().get("DockerRootDir", "/")))
-        return folder if folder.is_dir() else Path("/")
+            return folder if folder.is_dir() else Path("/")
 
     def spawn(self, arguments: list[str], on_line: Callable[[str], None]) -> int:
         """Run the docker CLI and hand on what it prints, line by line; returns the exit code (below 0: a signal's).
@@ -112,7 +114,7 @@ class Engine:
         """Remove what other threads have running in sandboxes, for good: nothing of this engine's begins any more."""
         self._ended.set()
         for container in tuple(self._containers):
-            with suppress(*FAILURES):
+            with suppress(*FAILURES), naming_nonsense():
                 container.remove(force=True, v=True)
 
     def _require_going(self) -> None:

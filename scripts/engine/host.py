@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Mapping
+from typing import Any
 
 from docker.errors import DockerException
 from packaging.version import InvalidVersion, Version
 
-from scripts.engine.client import Client
-from scripts.engine.engine import NONSENSE, Engine
+from scripts.engine.client import NONSENSE, Client
+from scripts.engine.engine import Engine
 from scripts.text import one_line
 
 # Engine 26.0 is the first with BuildKit 0.13, which `rewrite-timestamp` and building from scratch need. Debian's builds
@@ -26,18 +28,23 @@ def probe_host() -> tuple[Engine | None, str]:
     try:
         client = Client(host, 10)
         version = one_line(client.version()["Version"], _SHOWN)
-        status = {str(key): str(value) for key, value in client.info().get("DriverStatus") or []}
+        store = read_store(client.info())
     except (DockerException, OSError):
         return None, f"no Docker Engine answers at {one_line(host, _SHOWN)}"
     except NONSENSE:
         return None, f"what answers at {one_line(host, _SHOWN)} is no Docker Engine"
-    if why := find_shortcoming(version, status.get("driver-type", "")):
+    if why := find_shortcoming(version, store):
         return None, why
     try:
         subprocess.run(["docker", "buildx", "version"], capture_output=True, check=True, timeout=30)
     except (OSError, subprocess.SubprocessError):
         return None, "`docker buildx` does not answer"
     return Engine(host=host, embedded=False, version=version), ""
+
+
+def read_store(info: Mapping[str, Any]) -> str:
+    """The kind of image store that an engine has, by what it says of itself. Raises NONSENSE's kinds."""
+    return {str(key): str(value) for key, value in info.get("DriverStatus") or []}.get("driver-type", "")
 
 
 def find_shortcoming(version: str, driver_type: str) -> str:

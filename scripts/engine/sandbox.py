@@ -23,7 +23,7 @@ from docker.errors import APIError, NotFound
 
 from scripts.answers import bounded
 from scripts.console import note
-from scripts.engine.client import FAILURES, STREAM
+from scripts.engine.client import FAILURES, STREAM, naming_nonsense
 from scripts.engine.engine import Engine
 from scripts.errors import Undecided
 
@@ -104,24 +104,20 @@ class Sandbox:
         """
         container, started = self._container, time.monotonic()
         deadline = started + self._request.timeout_s
-        container.start()
+        with naming_nonsense():
+            container.start()
         told = self._follow(on_line, deadline) if on_line else 0
-        timed_out = self._wait(deadline)
-        container.reload()
-        state = container.attrs["State"]
-        stdout = bytes(container.logs(stdout=True, stderr=False))
+        with naming_nonsense():
+            timed_out = self._wait(deadline)
+            container.reload()
+            state = container.attrs["State"]
+            exit_code, oom = int(state["ExitCode"]), bool(state["OOMKilled"])
+            stdout, stderr = (bytes(container.logs(stdout=out, stderr=not out)) for out in (True, False))
         if on_line:
             lines = stdout.removesuffix(b"\n").split(b"\n") if stdout else []
             for line in lines[told:]:
                 on_line(line.removesuffix(b"\r"))
-        return Ending(
-            exit_code=int(state["ExitCode"]),
-            oom=bool(state["OOMKilled"]),
-            timed_out=timed_out,
-            stdout=stdout,
-            stderr=bytes(container.logs(stdout=False, stderr=True)),
-            seconds=round(time.monotonic() - started, 1),
-        )
+        return Ending(exit_code, oom, timed_out, stdout, stderr, round(time.monotonic() - started, 1))
 
     def _follow(self, on_line: OnLine, deadline: float) -> int:
         """Hand on lines as they come, until there are no more or the time is over; returns how many.
@@ -141,15 +137,16 @@ class Sandbox:
         """Put the whole lines of stdout as they come, and None after the last; no more of them than the log holds."""
         rest, size = b"", 0
         try:
-            with bounded(STREAM):
-                chunks = self._container.logs(stdout=True, stderr=False, stream=True, follow=True)
-            for chunk in chunks:
-                size += len(chunk)
-                if size > self._request.log_size:
-                    return
-                *whole, rest = (rest + chunk).split(b"\n")
-                for line in whole:
-                    put(line.removesuffix(b"\r"))
+            with naming_nonsense():
+                with bounded(STREAM):
+                    chunks = self._container.logs(stdout=True, stderr=False, stream=True, follow=True)
+                for chunk in chunks:
+                    size += len(chunk)
+                    if size > self._request.log_size:
+                        return
+                    *whole, rest = (rest + chunk).split(b"\n")
+                    for line in whole:
+                        put(line.removesuffix(b"\r"))
         except FAILURES:
             return
         finally:
@@ -180,26 +177,27 @@ def open_sandbox(engine: Engine, request: Request) -> Iterator[Sandbox]:
     """
     name = f"{NAME}{secrets.token_hex(8)}"
     try:
-        container = engine.client.containers.create(request.image, name=name, **_options(request))
+        with naming_nonsense():
+            container = engine.client.containers.create(request.image, name=name, **_options(request))
     except BaseException:
         # The engine may have made it before the answer was lost, or nobody waited for it any more.
-        with suppress(*FAILURES):
+        with suppress(*FAILURES), naming_nonsense():
             engine.client.containers.get(name).remove(force=True, v=True)
         raise
     try:
         with engine.tending(container):
             yield Sandbox(container, request)
     except Exception:
-        _remove(container)
+        _remove(container, name)
         raise
     except BaseException:
         try:
-            _remove(container)
+            _remove(container, name)
         except Undecided as left:
             note(str(left))  # the interruption is what ends the run
         raise
     else:
-        _remove(container)
+        _remove(container, name)
 
 
 def remove_abandoned(engine: Engine) -> None:
@@ -245,10 +243,11 @@ def _options(request: Request) -> dict[str, Any]:
     }
 
 
-def _remove(container: Any) -> None:
+def _remove(container: Any, name: str) -> None:
     try:
-        container.remove(force=True, v=True)
+        with naming_nonsense():
+            container.remove(force=True, v=True)
     except NotFound:
         pass
     except FAILURES as error:
-        raise Undecided(f"a container is left behind: {error}", container.name, "nox -s engine -- down") from error
+        raise Undecided(f"a container is left behind: {error}", name, "nox -s engine -- down") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from scripts.files import CHUNK, naming_disk_full
 from scripts.model import LockedFile
 
 ATTEMPTS = 5
+_SIZE = re.compile(r"[0-9]{1,18}")
 TIMEOUT_S = (10, 60)  # to connect, and between two reads
 
 Advance = Callable[[int], None]  # told the number of bytes that the file now has
@@ -62,8 +64,8 @@ def _try_url(
         before = _size(part)
         try:
             _transfer(session, url, part, file.size, advance)
-        except requests.RequestException as error:
-            answer = error.response
+        except (requests.RequestException, ValueError) as error:  # a ValueError: a redirect that cannot be read
+            answer = getattr(error, "response", None)
             if before and answer is not None and answer.status_code == requests.codes.requested_range_not_satisfiable:
                 # Nothing is left to send of a file whose size nobody had said.
                 if _accept(url, file, cache, tried):
@@ -91,7 +93,8 @@ def _transfer(session: requests.Session, url: str, part: Path, size: int, advanc
     with session.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as answer:
         answer.raise_for_status()
         have = have if answer.status_code == requests.codes.partial else 0
-        rest = int(answer.headers.get("Content-Length") or 0)
+        said = answer.headers.get("Content-Length", "")
+        rest = int(said) if _SIZE.fullmatch(said) else 0
         end = size or (have + rest if rest else 0)  # 0: nobody has said
         with naming_disk_full(part), part.open("ab" if have else "wb") as stream:
             for chunk in answer.iter_content(CHUNK):
@@ -127,5 +130,5 @@ def _size(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
 
 
-def _reason(error: requests.RequestException) -> str:
+def _reason(error: Exception) -> str:
     return str(error) if isinstance(error, requests.exceptions.ChunkedEncodingError) else type(error).__name__

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email import message_from_string
@@ -18,6 +17,7 @@ from urllib3.util import Retry
 
 from scripts.errors import Undecided
 from scripts.index.solve import FoundFile
+from scripts.zips import DAMAGE
 
 TIMEOUT_S = 60
 # A lock asks hundreds of times: one answer that does not come must not be the end of it.
@@ -56,7 +56,7 @@ def open_remote(url: str) -> Iterator[zipfile.ZipFile]:
     try:
         with _open(url) as archive:
             yield archive
-    except (RemoteZipError, zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:  # requests' are OSErrors
+    except (RemoteZipError, *DAMAGE) as error:  # requests' are OSErrors
         raise NoRanges(str(error)) from error
 
 

@@ -13,8 +13,8 @@ from scripts.matrix import OtherCuda
 from scripts.model import LockedFile
 
 # `nvidia-cudnn-cu13`, `cupy-cuda12x`, `nvshmem4py-cu13`; in a local version `cu128` or `cu13`.
-_SUFFIX = re.compile(r"-(?:cu|cuda)(\d{2})(?:\d|x)?$")
-_LOCAL = re.compile(r"^cu(\d{2})\d?$")
+_SUFFIX = re.compile(r"-(?:cu|cuda)([0-9]{2})(?:[0-9]|x)?$")
+_LOCAL = re.compile(r"^cu([0-9]{2})[0-9]?$")
 # These count as CUDA does: 13.0.88 is of CUDA 13.
 _NUMBERED = re.compile(r"cuda-(python|bindings|toolkit)|nvidia-(cuda-.*|cublas|nvcc|nvjitlink|nvtx|nvvm)")
 # These have versions of their own. Up to CUDA 12 their names end in `-cu12`; without that they are of CUDA 13.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import configparser
 import csv
 import io
-import json
 import posixpath
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -16,14 +15,16 @@ from pathlib import Path
 
 from scripts.errors import ConfigError, Undecided
 from scripts.fetch import Cache, fetch_files
-from scripts.files import write_json
+from scripts.files import parse_json, write_json
 from scripts.index import open_remote
 from scripts.index.files import NoRanges
 from scripts.matrix import Platform
 from scripts.model import LockedFile
 from scripts.site import Site
+from scripts.zips import DAMAGE
 
 _PARALLEL = 8
+LARGEST = 64 << 20  # bytes of a text in a wheel; torch's RECORD has 1.2 MB
 _SIGNATURES = ("RECORD", "RECORD.jws", "RECORD.p7s")  # a RECORD has no hash of itself
 
 
@@ -48,12 +49,19 @@ def read_record(archive: zipfile.ZipFile, wheel: str) -> Record:
     folder = posixpath.dirname(found[0])
     entry_points = f"{folder}/entry_points.txt"
     try:
-        rows = csv.reader(io.StringIO(archive.read(found[0]).decode()))
+        rows = csv.reader(io.StringIO(_read_text(archive, found[0])))
         files = {row[0]: row[1] if len(row) > 1 else "" for row in rows if row}
-        programs = _read_programs(archive.read(entry_points).decode()) if entry_points in names else {}
-    except (UnicodeDecodeError, csv.Error, configparser.Error) as error:
+        programs = _read_programs(_read_text(archive, entry_points)) if entry_points in names else {}
+    except (ValueError, csv.Error, configparser.Error) as error:
         raise ConfigError(f"its {folder} cannot be read: {error}", wheel, "pin another version") from error
     return Record(folder.removesuffix(".dist-info"), files, programs)
+
+
+def _read_text(archive: zipfile.ZipFile, name: str) -> str:
+    """A small member as text. Raises UnicodeDecodeError, and ValueError for one that is not small."""
+    if archive.getinfo(name).file_size > LARGEST:
+        raise ValueError(f"`{name}` has more than {LARGEST} bytes")
+    return archive.read(name).decode()
 
 
 def list_installed(record: Record, name: str, python: str) -> dict[str, str]:
@@ -91,7 +99,7 @@ def find_record(file: LockedFile, cache: Cache) -> Record | None:
     try:
         with zipfile.ZipFile(cache.path(file.sha256)) as archive:
             return _keep(read_record(archive, file.file), file, cache)
-    except zipfile.BadZipFile as error:
+    except DAMAGE as error:
         raise ConfigError(f"is no wheel: {error}", file.file, "pin another version") from error
 
 
@@ -135,7 +143,7 @@ def _require(file: LockedFile, cache: Cache) -> Record:
 
 def _recall(file: LockedFile, cache: Cache) -> Record | None:
     try:
-        found = json.loads(_note(file, cache).read_bytes())
+        found = parse_json(_note(file, cache).read_bytes())
         return Record(str(found["stem"]), dict(found["files"]), dict(found["programs"]))
     except (OSError, ValueError, TypeError, KeyError):  # not read before, or damaged: read it again
         return None

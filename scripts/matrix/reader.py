@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 import re
 import tomllib
 from collections import Counter
@@ -83,13 +82,17 @@ class Table:
         value = self._take(key, int, default)
         if value is not None and value < 0:
             self.note("must not be negative", key, "write 0 or more")
+        elif value is not None and value >= 1 << 63:  # what no format could hold, and no clock count
+            self.note("is larger than any number that could be meant", key, "write a smaller one")
+            return 0
         return int(value or 0)
 
     def amount(self, key: str) -> float:
         """A number that is more than 0, whole or not."""
         value = self._take(key, (int, float), None)
-        if value is not None and not 0 < value < math.inf:
+        if value is not None and not 0 < value < 1 << 63:
             self.note("must be more than 0", key, "write a number such as 1.5")
+            return 0.0
         return float(value or 0)
 
     def flag(self, key: str, default: bool) -> bool:

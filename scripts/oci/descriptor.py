@@ -6,12 +6,12 @@ Format: https://github.com/opencontainers/image-spec/blob/main/descriptor.md
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 from typing import Any
 
 from scripts.errors import Undecided
+from scripts.files import parse_json
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -64,7 +64,7 @@ def parse_descriptor(entry: object) -> Descriptor:
     digest, size, media_type = fields.get("digest"), fields.get("size"), fields.get("mediaType") or ""
     if not is_digest(digest):
         raise ValueError(f"{str(digest)[:100]!r} where a sha256 digest belongs")
-    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 1 << 63:
         raise ValueError(f"{str(size)[:100]!r} where a size in bytes belongs")
     if not isinstance(media_type, str):
         raise ValueError(f"{str(media_type)[:100]!r} where a media type belongs")
@@ -74,7 +74,7 @@ def parse_descriptor(entry: object) -> Descriptor:
 def parse_object(data: bytes) -> dict[str, Any]:
     """A JSON object. Raises ValueError for anything else."""
     try:
-        value = json.loads(data)
+        value = parse_json(data)
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 
-from scripts.files import write_json
+from scripts.files import parse_json, write_json
 from scripts.oci.descriptor import is_digest
 from scripts.workspace import Workspace
 
@@ -27,7 +26,7 @@ class Candidate:
 def read_candidate(workspace: Workspace, build_id: str) -> Candidate | None:
     """What is known under this build id, or None; a damaged record is none."""
     try:
-        candidate = Candidate(**json.loads((workspace.run(build_id) / "build.json").read_bytes()))
+        candidate = Candidate(**parse_json((workspace.run(build_id) / "build.json").read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
     return candidate if is_digest(candidate.digest) and candidate.build_id == build_id else None

@@ -70,7 +70,7 @@ def promote_tested(project: Project, job: Job, folder: Path, registry: Registry)
                 _require_plausible(job, dossier, f"{repository}@{image.digest}")
                 tag = _follow(project, verdict, dossier, image, registry, repository)
         code = EXIT_CODES[verdict.verdict]
-        problems = tuple(Problem(reason, job.cell.id) for reason in verdict.reasons)
+        problems = tuple(Problem(reason, job.cell.id, f"read what is in {folder}") for reason in verdict.reasons)
     except HallmarkError as error:
         code, problems = error.exit_code, tuple(error.problems)
     return CellReport(

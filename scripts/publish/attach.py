@@ -5,13 +5,12 @@ Format: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pu
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from scripts.errors import Undecided
-from scripts.files import canonical_json
+from scripts.files import canonical_json, parse_json
 from scripts.oci.descriptor import OCI_INDEX, OCI_MANIFEST, Descriptor, describe
 from scripts.publish.promote import hold_tag, move_tag, push_blob, put_exact, read_tag
 from scripts.registry.client import Manifest, Registry
@@ -66,7 +65,7 @@ def _list_under_tag(
         old = read_tag(registry, repository, tag)
         index: dict[str, Any] = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
         try:
-            index = json.loads(old.data) if old else index
+            index = parse_json(old.data) if old else index
             listed = [manifest["digest"] for manifest in index["manifests"]]
         except (ValueError, KeyError, TypeError) as error:
             cause = "the tag that lists what is attached holds something that is no index"

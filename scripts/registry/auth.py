@@ -7,7 +7,6 @@ https://github.com/docker/docker-credential-helpers
 from __future__ import annotations
 
 import base64
-import json
 import os
 import re
 import subprocess
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.errors import ConfigError, Undecided
-from scripts.files import in_home
+from scripts.files import in_home, parse_json
 from scripts.registry.reference import DOCKER_HUB
 
 _HELPER_SECONDS = 60
@@ -48,7 +47,7 @@ def find_credentials(host: str, config: Path | None = None) -> Credentials | Non
     server = "https://index.docker.io/v1/" if host == DOCKER_HUB else host
     # Nothing of the file goes into a message: it holds secrets.
     try:
-        settings = json.loads(path.read_bytes())
+        settings = parse_json(path.read_bytes())
         helper = settings.get("credHelpers", {}).get(server) or settings.get("credsStore")
         kept = _kept(settings.get("auths", {}), server)
     except FileNotFoundError:
@@ -84,7 +83,7 @@ def _ask_helper(helper: str, server: str) -> Credentials | None:
             [program, "get"], input=server, capture_output=True, text=True, timeout=_HELPER_SECONDS, check=False
         )
         if reply.returncode == 0:
-            found: dict[str, Any] = json.loads(reply.stdout)
+            found: dict[str, Any] = parse_json(reply.stdout)
             return Credentials(found["Username"], found["Secret"])
     except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError, RecursionError) as error:
         cause = f"the credential helper did not answer ({type(error).__name__})"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,7 @@ _MANIFEST_TYPES = (
 
 _NO_REFERRERS = (400, 404, 405, 501)  # what registries from before this API answer
 MOST_PAGES = 20
+_SIZE = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,11 @@ class Registry:
             following = reply.links.get("next", {}).get("url")
             if not following:
                 return pages
-            url = urljoin(url, following)
+            try:
+                url = urljoin(url, following)
+            except ValueError:
+                cause = "the registry names an address for the next page that cannot be read"
+                raise RegistryRefused(cause, f"GET {public(url)}", ASK_OWNER) from None
         cause = f"its list of referrers has more than {MOST_PAGES} pages"
         raise RegistryRefused(cause, f"GET {public(url)}", ASK_OWNER)
 
@@ -142,7 +148,10 @@ class Registry:
     def _blob_size(self, repository: Repository, digest: str) -> int | None:
         url = f"{repository.url}/blobs/{digest}"
         reply = self._transport.send(repository, "HEAD", url, (200, 404))
-        return int(reply.headers.get("Content-Length", -1)) if reply.status_code == 200 else None
+        if reply.status_code != 200:
+            return None
+        size = reply.headers.get("Content-Length", "")
+        return int(size) if _SIZE.fullmatch(size) else -1
 
     def _hash_blob(self, repository: Repository, digest: str, size: int) -> str:
         url = f"{repository.url}/blobs/{digest}"

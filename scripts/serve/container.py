@@ -13,7 +13,7 @@ from docker.errors import NotFound
 
 from scripts.console import note
 from scripts.engine import Engine
-from scripts.engine.client import FAILURES
+from scripts.engine.client import FAILURES, naming_nonsense
 from scripts.errors import Undecided
 from scripts.serve.follow import Follower
 from scripts.serve.forward import HERE
@@ -88,7 +88,7 @@ def open_container(
 def end_container(engine: Engine, name: str) -> None:
     """Stop a container as its server is used to be stopped, and remove it; a second interruption kills it."""
     try:
-        with suppress(NotFound):
+        with suppress(NotFound), naming_nonsense():
             container = engine.client.containers.get(name)
             if container.status != "running":
                 return
@@ -116,14 +116,14 @@ def require_running(container: Any, engine: Engine, follower: Follower) -> None:
     """Raises Undecided, with the end of its log, where the server has ended by itself."""
     with engine.explaining():
         container.reload()
-    if container.status == "running":
-        return
-    state = container.attrs["State"]
-    cause = f"the server ended by itself with exit code {state['ExitCode']}"
-    cause += ": something in it was killed for memory" if state["OOMKilled"] else ""
+        if container.status == "running":
+            return
+        state, name = container.attrs["State"], str(container.name)
+        cause = f"the server ended by itself with exit code {state['ExitCode']}"
+        cause += ": something in it was killed for memory" if state["OOMKilled"] else ""
     raise Undecided(
         cause,
-        str(container.name),
+        name,
         "read its last lines; arguments for it stand after `--`",
         follower.finish().splitlines(),
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.engine import Engine
+from scripts.engine.client import NONSENSE
 from scripts.errors import ConfigError, Undecided
 from scripts.serve.model import Model
 
@@ -30,6 +31,7 @@ def choose_way(engine: Engine, model: Model) -> Way:
     with engine.explaining():
         info = engine.client.info()
         networks = {str(each.name) for each in engine.client.networks.list()}
+        is_apart = _is_apart(info)
     if model.folder is None:
         if BRIDGE not in networks:
             step = f"hf download {model.name} --local-dir FOLDER, then serve FOLDER; or use a Docker of the host's own"
@@ -38,7 +40,7 @@ def choose_way(engine: Engine, model: Model) -> Way:
     here = engine.host.startswith("unix://")
     if here and os.geteuid() == 0:
         return Way.ENTERED
-    return Way.INTERNAL if here and not _is_apart(info) else Way.PUBLISHED
+    return Way.INTERNAL if here and not is_apart else Way.PUBLISHED
 
 
 def _is_apart(info: dict[str, Any]) -> bool:
@@ -49,7 +51,10 @@ def _is_apart(info: dict[str, Any]) -> bool:
 
 def open_namespace(container: Any) -> int:
     """The open file of a running container's network namespace. Raises Undecided where it is none of this machine's."""
-    pid = int(container.attrs["State"]["Pid"])
+    try:
+        pid = int(container.attrs["State"]["Pid"])
+    except NONSENSE:
+        raise _not_here(container, "the engine does not say which it is") from None
     try:
         namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:

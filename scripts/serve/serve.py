@@ -53,7 +53,7 @@ def serve(bench: Bench, subject: Subject, model: Model, wanted: Wanted, way: Way
             container = stack.enter_context(open_container(bench.engine, subject, model, wanted, way, devices))
             follower = Follower(container)
             if listener:
-                carrying.enter_context(_forward(listener, container, way, wanted))
+                carrying.enter_context(_forward(bench.engine, listener, container, way, wanted))
             wait_until_healthy(bench.engine, cell.id, container, follower, port)
             ready = True
             show_use(model.name, port)
@@ -68,12 +68,14 @@ def serve(bench: Bench, subject: Subject, model: Model, wanted: Wanted, way: Way
     return ExitCode.ACCEPTED
 
 
-def _forward(listener: Any, container: Any, way: Way, wanted: Wanted) -> Forwarder:
+def _forward(engine: Engine, listener: Any, container: Any, way: Way, wanted: Wanted) -> Forwarder:
     """The port's way into the container."""
     if way is Way.ENTERED:
         return Forwarder(listener, (HERE, PORT), open_namespace(container))
-    networks = container.attrs["NetworkSettings"]["Networks"]
-    return Forwarder(listener, (str(networks[name_container(wanted.port)]["IPAddress"]), PORT))
+    with engine.explaining():
+        networks = container.attrs["NetworkSettings"]["Networks"]
+        address = str(networks[name_container(wanted.port)]["IPAddress"])
+    return Forwarder(listener, (address, PORT))
 
 
 def wait_until_healthy(engine: Engine, cell: str, container: Any, follower: Follower, port: int) -> None:

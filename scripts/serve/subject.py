@@ -60,7 +60,7 @@ def find_server(engine: Engine, cell: Cell, digest: str) -> ServingEngine:
     """The engine that an image starts, by its entry point. Raises ConfigError for an image that serves nothing."""
     with engine.explaining():
         config = engine.client.images.get(digest).attrs["Config"]
-    entry = tuple(config.get("Entrypoint") or ())
+        entry = tuple(config.get("Entrypoint") or ())
     for server in ENGINES.values():
         if entry[-len(server.program) :] == server.program:
             return server

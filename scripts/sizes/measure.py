@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from zstandard import ZstdCompressor
 from scripts.assemble.steps import make_steps
 from scripts.console import step as announce
 from scripts.fetch import Cache, fetch_files
-from scripts.files import write_json
+from scripts.files import parse_json, write_json
 from scripts.lock import read_slot, recipe_slot
 from scripts.model import LockedFile
 from scripts.pipeline.candidate import read_candidate
@@ -115,7 +114,7 @@ def _measure(files: Sequence[LockedFile], cache: Cache, update: Callable[[str], 
     def measure(sha256: str) -> Size:
         note = cache.root / "sizes" / f"{sha256}.json"
         try:
-            return Size(**json.loads(note.read_bytes()))
+            return Size(**parse_json(note.read_bytes()))
         except (OSError, ValueError, TypeError):
             size = _compress(cache.path(sha256))
         write_json(note, {"compressed": size.compressed, "unpacked": size.unpacked})

@@ -201,11 +201,12 @@ def request_device(engine: Engine, gpu: Gpu) -> DeviceRequest:
     """
     with engine.explaining():
         info = engine.client.info()
+        known = {str(item.get("ID")) for item in info.get("DiscoveredDevices") or []}
+        has_runtime = "nvidia" in (info.get("Runtimes") or {})
     device = f"nvidia.com/gpu={gpu.index}"
-    known = {str(item.get("ID")) for item in info.get("DiscoveredDevices") or []}
     if device in known:
         return DeviceRequest(driver="cdi", device_ids=[device])
-    if "nvidia" in (info.get("Runtimes") or {}):
+    if has_runtime:
         return DeviceRequest(driver="nvidia", device_ids=[gpu.uuid], capabilities=[["gpu"]])
     raise Undecided(
         f"the engine knows no device {device} and has no NVIDIA runtime",

@@ -46,9 +46,13 @@ def expect_number(value: Any) -> float:
     """A number that is one: neither text nor NaN. Raises TypeError or ValueError for anything else."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise TypeError(f"expected a number, not {value!r}")
-    if not math.isfinite(value):
-        raise ValueError(f"expected a finite number, not {value!r}")
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"expected a finite number, not {str(value)[:40]}")
+    return number
 
 
 def expect_digest(value: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shlex
@@ -16,7 +15,7 @@ from typing import Any
 
 from scripts.console import Update
 from scripts.engine import Engine, sandbox
-from scripts.files import content_id, sha256_file, write_atomic, write_json
+from scripts.files import content_id, parse_json, sha256_file, write_atomic, write_json
 from scripts.matrix import Image, Scenario
 from scripts.model import Cell, Outcome, Result, Target
 from scripts.smoke.gpu import Gpu
@@ -140,7 +139,7 @@ def log_file(run: Path, scenario: str, kind: str = SMOKE) -> Path:
 def read_evidence(run: Path, scenario: str, smoke_id: str, digest: str, kind: str = SMOKE) -> Evidence | None:
     """The evidence of an earlier run of a scenario that asked this digest the very same. Damaged evidence is none."""
     try:
-        data: dict[str, Any] = json.loads(evidence_file(run, scenario, kind).read_bytes())
+        data: dict[str, Any] = parse_json(evidence_file(run, scenario, kind).read_bytes())
         known = (data.pop("version"), data["scenario"], data["smoke_id"], data["digest"])
         if known != (VERSION, scenario, smoke_id, digest):
             return None

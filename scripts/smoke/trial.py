@@ -15,6 +15,7 @@ from docker.types import DeviceRequest
 from scripts.engine import Engine
 from scripts.engine.client import FAILURES
 from scripts.engine.sandbox import NOBODY, Ending, Mount, Request, open_sandbox
+from scripts.files import parse_json
 from scripts.matrix import Scenario
 from scripts.model import Outcome, Result
 
@@ -86,7 +87,7 @@ def parse_results(text: str) -> list[Result]:
     results = []
     for line in text.splitlines():
         try:
-            entry = json.loads(line, parse_constant=_refuse)
+            entry = parse_json(line, strict=True)
             # What no file can hold is refused here: half a character (by an escape), a number too large.
             json.dumps(entry, ensure_ascii=False, allow_nan=False).encode()
             outcome = Outcome(entry["outcome"])
@@ -96,10 +97,6 @@ def parse_results(text: str) -> list[Result]:
         except (ValueError, KeyError, TypeError, RecursionError):
             results.append(Result(PROTOCOL, Outcome.FAILED, f"not a result: {line[:200]}"))
     return results
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")
 
 
 def _request(

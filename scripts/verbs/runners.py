@@ -60,7 +60,8 @@ def promote(root: Path, options: argparse.Namespace) -> int:
     jobs = make_jobs(project.matrix, cells, project.build_options(slim=not options.no_slim), Stage.PUBLISH, asked)
     if len(jobs) != 1:
         names = ", ".join(job.cell.id for job in jobs)
-        raise ConfigError(f"a candidate is promoted as one cell, and these were selected: {names}", "", "name one")
+        cause = f"a candidate is promoted as one cell, and these were selected: {names}"
+        raise ConfigError(cause, "--evidence", "name one")
     name_repository(project.site.registry, jobs[0].planned.image.name)  # a name that no registry could have is refused
     row = promote_tested(project, jobs[0], options.evidence, Registry())
     report.show_cells([row])

@@ -45,7 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(TEST_S))
 
 
-class ByFolder(LoadScopeScheduling):
+class ByFolder(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """Tests that share an engine, or the fixtures of a file, stay in one process: a folder's, or else a file's."""
 
     def _split_scope(self, nodeid: str) -> str:

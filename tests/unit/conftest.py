@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ def _no_network_and_no_processes() -> Iterator[None]:
 
 
 _SCRIPTS = str(Path(console.__file__).parent) + os.sep
+_INIT, _WRITE = Problem.__init__, console._write
 _ERRORS = str(Path(console.__file__).with_name("errors.py"))
 
 
@@ -80,21 +82,33 @@ def _is_ours() -> bool:
     return frame.f_code.co_filename.startswith(_SCRIPTS)
 
 
-@pytest.fixture(autouse=True)
-def _every_message_can_be_shown(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Each problem that a test makes the project find, and each line that it prints, passes one check."""
+@contextmanager
+def watch_messages() -> Iterator[list[str]]:
+    """What is wrong with the problems that the project finds, and with the lines that it prints, while a block runs.
+
+    Of two blocks within each other, the inner one hears of it.
+    """
     faults: list[str] = []
 
-    def watch_problem(problem: Problem) -> None:
+    # In place of its __init__: what a dataclass is made without, such as a __post_init__, it never calls.
+    def watch_problem(problem: Problem, *arguments: Any, **fields: Any) -> None:
+        _INIT(problem, *arguments, **fields)
         if _is_ours():
             faults.extend(f"{problem}: {fault}" for fault in find_faults(problem))
 
     def watch_line(line: str) -> None:
         faults.extend(f"{line!r}: {fault}" for fault in find_faults_of_line(line))
-        write(line)
+        _WRITE(line)
 
-    write = console._write
-    monkeypatch.setattr(Problem, "__post_init__", watch_problem, raising=False)
-    monkeypatch.setattr(console, "_write", watch_line)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Problem, "__init__", watch_problem)
+        patch.setattr(console, "_write", watch_line)
+        yield faults
+
+
+@pytest.fixture(autouse=True)
+def _every_message_can_be_shown() -> Iterator[None]:
+    """Each problem that a test makes the project find, and each line that it prints, passes one check."""
+    with watch_messages() as faults:
+        yield
     assert not faults, "\n".join(faults)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -21,11 +22,12 @@ from scripts.files import (
     link_or_copy,
     naming_disk_full,
     open_atomic,
+    parse_json,
     sha256_file,
     write_atomic,
     write_json,
 )
-from tests.unit.builders import sha256
+from tests.unit.builders import REPOSITORY_ROOT, sha256
 
 _JSON = st.recursive(
     st.none()
@@ -233,3 +235,26 @@ def test_names_that_are_not_utf_8_are_kept_in_json(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", value)
     assert json.loads((tmp_path / "a.json").read_text("utf-8")) == value
     assert json.loads(canonical_json(value)) == value
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"[" * 100_000, b'{"a":' * 100_000, b"9" * 5000, b"\xff", b"\xed\xa0\x80", "{'a': 1}", b"nul"]
+)
+def test_what_is_no_json_is_one_kind_of_error(data: bytes | str) -> None:
+    with pytest.raises(ValueError):
+        parse_json(data)
+
+
+@pytest.mark.parametrize("data", ["NaN", "[Infinity]", '{"a": -Infinity}'])
+def test_what_json_has_no_word_for_is_refused_where_that_is_asked(data: str) -> None:
+    parse_json(data)
+    with pytest.raises(ValueError, match="is not JSON"):
+        parse_json(data, strict=True)
+
+
+def test_nothing_else_reads_json() -> None:
+    """By itself, `json.loads` raises a RecursionError for what is nested deep, which nobody expects."""
+    scripts = REPOSITORY_ROOT / "scripts"
+    own = [path for path in scripts.rglob("*.py") if "inside" not in path.parts and path.name != "files.py"]
+    calls = re.compile(r"\bjson\.loads?\(|\bfrom json import")
+    assert [str(path) for path in own if calls.search(path.read_text("utf-8"))] == [] and len(own) > 100

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,7 +13,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 from scripts.errors import Undecided
 from scripts.fetch import Cache
 from scripts.fetch.cache import lay_out_named
-from scripts.files import write_json
+from scripts.files import parse_json, write_json
 from scripts.model import LockedFile
 from scripts.slim.elf.library import LibraryReport
 from scripts.slim.wheel.wheel import VERSION, WheelReport, slim_wheel
@@ -85,7 +84,7 @@ def _keep(file: LockedFile, report: WheelReport, cache: Cache) -> LockedFile:
 
 def _recall(note: Path, file: LockedFile, cache: Cache) -> SlimmedFile | None:
     try:
-        kept: dict[str, Any] = json.loads(note.read_bytes())
+        kept: dict[str, Any] = parse_json(note.read_bytes())
         used = LockedFile(**kept["used"])
         libraries = {name: LibraryReport(**report) for name, report in kept["libraries"].items()}
         return SlimmedFile(file, used, kept["reason"], libraries) if cache.holds(used) else None

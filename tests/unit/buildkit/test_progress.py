@@ -85,6 +85,7 @@ def test_output_is_text_whatever_its_bytes_are() -> None:
         {"vertexes": None, "statuses": 1, "logs": "x", "warnings": [None]},
         {"vertexes": [{}], "statuses": [{}], "logs": [{}], "warnings": [{}]},
         {"logs": [{"vertex": "a", "data": "no base64"}], "statuses": [{"vertex": "a", "current": "many"}]},
+        {"statuses": [{"vertex": "a", "id": "x", "current": 10**400, "total": -(10**400)}]},
         {"vertexes": [{"digest": "a", "name": 3, "started": "noon", "completed": "later", "error": 5}]},
     ],
 )

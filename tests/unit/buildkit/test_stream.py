@@ -78,3 +78,8 @@ def test_no_line_of_text_is_lost(lines: list[str]) -> None:
     if all(isinstance(item, str) for item in found):
         blanks = str.maketrans("", "", " \t")
         assert "".join(map(str, found)).translate(blanks) == "".join(lines).translate(blanks)
+
+
+@pytest.mark.parametrize("line", ['{"a": ' + "9" * 5000 + "}", '{"a":' * 3000 + "1" + "}" * 3000])
+def test_an_object_that_cannot_be_read_is_text(line: str) -> None:
+    assert read(line, "after") == [line, "after"]

@@ -181,3 +181,12 @@ def test_the_reasons_are_those_that_the_probe_of_the_host_gives(monkeypatch: pyt
     monkeypatch.setattr("scripts.engine.host.Client", lambda *_: Client())
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: raise_(OSError("no docker")))
     assert "docker-buildx-plugin" in mend_host(probe_host()[1])
+
+
+@pytest.mark.parametrize("status", [5, ["x"], [[1, 2, 3]], [None]])
+def test_an_engine_that_answers_strangely_is_undecided(
+    status: Any, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.host = make_engine(monkeypatch, DriverStatus=status), ""
+    with pytest.raises(Undecided, match="as no engine does"):
+        machine.find()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from scripts.engine import Engine
 from scripts.errors import Undecided
+from tests.unit.fake_docker import FakeDocker
 
 
 class Child:
@@ -103,3 +106,47 @@ def test_without_a_command_line_nothing_is_decided(engine: Engine, monkeypatch: 
         engine.spawn(["buildx"], lambda line: None)
     assert "'docker'" in str(caught.value)
     assert caught.value.problems[0].place == "docker buildx" and caught.value.problems[0].next_step
+
+
+STRANGE = [
+    *(
+        ValueError("x"),
+        TypeError("x"),
+        KeyError("Id"),
+        IndexError(),
+        AttributeError("x"),
+        RecursionError(),
+        OverflowError(),
+    ),
+    Exception("Can't create Image from []"),  # as the SDK has it
+]
+
+
+@pytest.mark.parametrize("error", STRANGE, ids=repr)
+def test_an_answer_that_no_engine_gives_is_a_failure_of_the_engine(error: Exception, engine: Engine) -> None:
+    with pytest.raises(Undecided, match="it answers as no engine does") as caught, engine.explaining():
+        raise error
+    [problem] = caught.value.problems
+    assert problem.place == engine.host and problem.next_step
+
+
+@pytest.mark.parametrize("error", [Undecided("a", "b", "c"), OSError("disk"), AssertionError(), KeyboardInterrupt()])
+def test_what_is_not_the_engines_stays_what_it_is(error: BaseException, engine: Engine) -> None:
+    with pytest.raises(type(error)) as caught, engine.explaining():
+        raise error
+    assert caught.value is error
+
+
+def test_an_answer_that_is_no_json_is_the_engines_failure_in_the_sdks_words(engine: Engine) -> None:
+    with pytest.raises(Undecided, match="the engine failed: Expecting value"), engine.explaining():
+        raise requests.JSONDecodeError("Expecting value", "<html>", 0)
+
+
+@pytest.mark.parametrize("info", [[], None, {"DockerRootDir": "\0"}, {"DockerRootDir": []}])
+def test_a_data_folder_that_is_none_is_undecided_or_the_root(info: Any) -> None:
+    docker = FakeDocker()
+    docker.info = lambda: info  # type: ignore[method-assign]
+    try:
+        assert docker.engine().data_root == Path("/")
+    except Undecided as error:
+        assert error.problems[0].next_step

@@ -402,3 +402,31 @@ def test_an_engine_that_fails_to_say_what_is_left_is_undecided() -> None:
     docker.alive = False
     with pytest.raises(Undecided, match="the engine failed"):
         remove_abandoned(engine)
+
+
+# --- an engine that answers strangely
+
+
+@pytest.mark.parametrize("error", [KeyError("Id"), TypeError(), ValueError(), Exception("Can't create Container")])
+def test_one_that_makes_none_of_its_own_accord_is_the_sdks_failure(error: Exception) -> None:
+    docker = FakeDocker()
+    docker.on_create = lambda: raise_(error)
+    with pytest.raises(DockerException, match="as no engine does"):
+        run(docker=docker)
+
+
+@pytest.mark.parametrize("code", [None, "x", [], {}])
+def test_an_ending_that_cannot_be_read_is_the_sdks_failure(code: Any) -> None:
+    with pytest.raises(DockerException, match="as no engine does"):
+        run(change(code=code))
+
+
+def test_one_whose_removal_is_answered_strangely_is_left_behind() -> None:
+    docker = FakeDocker()
+    docker.behave = change(on_remove=lambda: raise_(KeyError("message")))
+    with (
+        pytest.raises(Undecided, match="a container is left behind") as caught,
+        open_sandbox(docker.engine(), REQUEST) as sandbox,
+    ):
+        sandbox.run()
+    assert caught.value.problems[0].place in docker.made

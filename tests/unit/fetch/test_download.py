@@ -330,3 +330,29 @@ def test_other_bytes_of_unknown_size_are_refused(site: Site) -> None:
     said = site.fail(ONE, file=UNSIZED)
     assert f"could not be fetched (SHA-256 {FILE.sha256})" in said
     assert f"expected SHA-256 {FILE.sha256}, found {sha256(DATA[::-1])}" in said
+
+
+@pytest.mark.parametrize("length", ["many", "-5", "٣", "9" * 5000])
+def test_a_length_that_is_none_is_not_known(length: str, tmp_path: Path) -> None:
+    site = Site(tmp_path)
+
+    def answer(request: requests.PreparedRequest) -> requests.Response:
+        response = serve(DATA)(request)
+        response.headers["Content-Length"] = length
+        return response
+
+    site.web.put(FIRST, answer)
+    site.download(ONE)
+    site.assert_complete()
+
+
+def test_a_redirect_that_cannot_be_read_is_a_place_that_was_tried(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+
+    def answer(request: requests.PreparedRequest) -> requests.Response:
+        response = status(302)(request)
+        response.headers["Location"] = "caf\xe9"  # no UTF-8
+        return response
+
+    site.web.put(FIRST, answer)
+    assert FIRST in site.fail(ONE)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 import requests
 
 from scripts.errors import Undecided
-from scripts.index.files import NoRanges, ask_size, open_remote
+from scripts.index.files import NoRanges, ask_size, open_remote, read_requirements
 from scripts.index.solve import FoundFile
 
 URL = "https://index.invalid/files/thing-1.0-py3-none-any.whl"
@@ -119,3 +120,15 @@ def test_a_connection_that_breaks_says_so_too(monkeypatch: pytest.MonkeyPatch) -
 def test_a_file_that_is_not_there_says_so(tmp_path: Path) -> None:
     with pytest.raises(NoRanges), open_remote(f"file://{tmp_path}/none.whl"):
         pass
+
+
+@pytest.mark.parametrize(("place", "value"), [(8, 1), (10, 9), (42, 0x7F)])  # encrypted, packed otherwise, elsewhere
+def test_a_wheel_in_a_folder_that_is_damaged_needs_nothing(place: int, value: int, tmp_path: Path) -> None:
+    data = bytearray(make_archive())
+    for start in [match.start() for match in re.finditer(rb"PK\x01\x02", data)]:
+        data[start + place] = value
+    for start in [match.start() for match in re.finditer(rb"PK\x03\x04", data)]:
+        data[start + place - 2] = value if place < 42 else data[start + place - 2]
+    path = tmp_path / "thing.whl"
+    path.write_bytes(data)
+    assert read_requirements(FoundFile("thing", "1.0", "thing.whl", "", path.as_uri(), 0)) == []

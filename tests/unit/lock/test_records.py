@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -190,3 +190,45 @@ def test_a_wheel_in_the_cache_asks_nobody(cache: Cache, monkeypatch: pytest.Monk
     put_in_cache(cache, WHEEL)
     assert web.collect({FILE.file: URL}) == {"thing": RECORD}
     assert web.asked == web.fetched == []
+
+
+def spoil(change: Callable[[bytearray, int], None]) -> bytes:
+    """The wheel with its first header of the directory changed."""
+    data = bytearray(WHEEL)
+    change(data, data.index(b"PK\x01\x02"))
+    return bytes(data)
+
+
+def encrypt(data: bytearray, place: int) -> None:
+    data[place + 8] |= 1
+    data[6] |= 1
+
+
+def pack_otherwise(data: bytearray, place: int) -> None:
+    data[place + 10] = data[8] = 9
+
+
+def begin_elsewhere(data: bytearray, place: int) -> None:
+    data[place + 42 : place + 46] = b"\xff\xff\xff\x7f"
+
+
+def begin_before(data: bytearray, place: int) -> None:
+    end = data.index(b"PK\x05\x06")
+    data[end + 16 : end + 20] = b"\xff\xff\xff\x7f"  # the directory's place: all others are counted from it
+
+
+@pytest.mark.parametrize("change", [encrypt, pack_otherwise, begin_elsewhere, begin_before])
+def test_a_damaged_wheel_is_refused_by_name(change: Callable[[bytearray, int], None], cache: Cache) -> None:
+    data = spoil(change)
+    put_in_cache(cache, data)
+    with pytest.raises(ConfigError) as caught:
+        find_record(lock_bytes(data, file=FILE.file), cache)
+    [problem] = caught.value.problems
+    assert problem.place == FILE.file and problem.next_step
+
+
+def test_a_record_without_end_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "LARGEST", 20)
+    data = make_wheel("a,sha256=x,1\n" * 2)
+    with pytest.raises(ConfigError, match="has more than 20 bytes"), zipfile.ZipFile(io.BytesIO(data)) as archive:
+        read_record(archive, "thing")

@@ -216,8 +216,15 @@ def test_a_file_that_is_too_large_or_none_is_refused(tmp_path: Path, monkeypatch
             parse_toml(tmp_path / name, "some.toml")
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0, -1, 0.0])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0, -1, 0.0, 10**400])
 def test_an_amount_is_a_number_above_nothing(value: float) -> None:
     table, problems = read({"a": value})
     table.amount("a")
     assert causes(problems) == ["must be more than 0"] and problems[0].next_step
+
+
+@pytest.mark.parametrize("value", [1 << 63, 10**400])
+def test_a_number_is_one_that_could_be_meant(value: int) -> None:
+    table, problems = read({"a": value, "b": (1 << 63) - 1})
+    assert (table.number("a"), table.number("b")) == (0, (1 << 63) - 1)
+    assert causes(problems) == ["is larger than any number that could be meant"] and problems[0].next_step

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.errors import ConfigError, Undecided
-from scripts.oci.descriptor import OCI_MANIFEST, digest_of
+from scripts.oci.descriptor import OCI_INDEX, OCI_MANIFEST, digest_of
 from scripts.registry.auth import Credentials, find_credentials, parse_challenges
 from scripts.registry.client import Manifest
 from scripts.registry.failures import DigestMismatch, RegistryRefused, RegistryUnavailable
@@ -570,3 +570,18 @@ def test_a_manifest_without_an_end_is_not_read_to_it(monkeypatch: pytest.MonkeyP
     assert fake.client().get_manifest(REPOSITORY, "small")
     with pytest.raises(RegistryRefused, match="more than 100 bytes, where a manifest belongs"):
         fake.client().get_manifest(REPOSITORY, "large")
+
+
+@pytest.mark.parametrize("length", ["many", "-5", "1e3", "٣", "", "9" * 5000])
+def test_a_size_that_is_none_is_not_known(length: str) -> None:
+    fake = FakeRegistry()
+    fake.gate = lambda request: reply(request, 200, headers={"Content-Length": length})
+    assert fake.client().blob_size(REPOSITORY, "sha256:" + "a" * 64) == -1
+
+
+def test_a_next_page_whose_address_cannot_be_read_is_refused() -> None:
+    fake = FakeRegistry()
+    headers = {"Content-Type": OCI_INDEX, "Link": '<https://[>; rel="next"'}
+    fake.gate = lambda request: reply(request, 200, b"{}", headers)
+    with pytest.raises(RegistryRefused, match="an address for the next page that cannot be read"):
+        fake.client().list_referrers(REPOSITORY, "sha256:" + "a" * 64)

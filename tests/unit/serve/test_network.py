@@ -59,7 +59,7 @@ def test_a_model_to_be_downloaded_needs_one(docker: FakeDocker) -> None:
     assert choose(docker, HUB) is Way.PUBLISHED
 
 
-def container(docker: FakeDocker, pid: int, name: str) -> FakeContainer:
+def container(docker: FakeDocker, pid: Any, name: str) -> FakeContainer:
     made = FakeContainer(docker, "hallmark-serve")
     made.pid, made.id = pid, name
     return made
@@ -83,3 +83,16 @@ def test_a_process_of_the_same_number_is_not_the_container(docker: FakeDocker) -
     with pytest.raises(Undecided, match="no process of this machine: No such file"):
         open_namespace(container(docker, 0, "abc"))
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+@pytest.mark.parametrize("info", [[], {"SecurityOptions": 5}])
+def test_an_engine_that_answers_strangely_is_undecided(info: Any, docker: FakeDocker) -> None:
+    docker.info = lambda: info  # type: ignore[method-assign]
+    with pytest.raises(Undecided, match="as no engine does"):
+        choose(docker)
+
+
+@pytest.mark.parametrize("pid", [None, "x", []])
+def test_a_container_without_a_process_is_none_of_this_machine(pid: Any, docker: FakeDocker) -> None:
+    with pytest.raises(Undecided, match="does not say which it is"):
+        open_namespace(container(docker, pid, "abc"))

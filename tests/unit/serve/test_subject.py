@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
-from scripts.errors import ConfigError
+from scripts.errors import ConfigError, Undecided
 from scripts.pipeline import Stage
 from scripts.publish.stamp import name_tags
-from scripts.serve.subject import Subject, find_candidate, find_stamped
+from scripts.serve.subject import Subject, find_candidate, find_server, find_stamped
+from tests.unit.builders import make_cell
+from tests.unit.fake_docker import FakeDocker, FakeImages
 from tests.unit.pipeline.lab import Lab, crashing
 
 CELL = "serve-cpu"
@@ -86,3 +91,12 @@ def test_an_image_that_serves_nothing_is_refused(lab: Lab) -> None:
     with pytest.raises(ConfigError, match="its image serves no models") as caught:
         find(lab)
     assert "vllm or sglang" in str(caught.value)
+
+
+@pytest.mark.parametrize("attrs", [{}, {"Config": None}, {"Config": {"Entrypoint": 5}}])
+def test_an_image_of_which_the_engine_says_nothing_is_undecided(attrs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    docker = FakeDocker()
+    docker.tags["sha256:1"] = set()
+    monkeypatch.setattr(FakeImages, "get", lambda self, digest: SimpleNamespace(attrs=attrs))
+    with pytest.raises(Undecided, match="as no engine does"):
+        find_server(docker.engine(), make_cell(), "sha256:1")

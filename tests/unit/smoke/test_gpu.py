@@ -348,3 +348,13 @@ def test_a_container_is_given_what_was_requested_and_nothing_unasked() -> None:
     run_trial(docker.engine(), "sha256:" + "d" * 64, Path("/smoke"), SCENARIO, {}, [request])
     run_trial(docker.engine(), "sha256:" + "d" * 64, Path("/smoke"), SCENARIO, {})
     assert [options["device_requests"] for _, options in docker.created] == [[request], []]
+
+
+@pytest.mark.parametrize(
+    "info", [[], "x", {"DiscoveredDevices": 5}, {"DiscoveredDevices": ["x"]}, {"DiscoveredDevices": [], "Runtimes": 1}]
+)
+def test_an_engine_that_answers_strangely_is_undecided(info: Any) -> None:
+    docker = FakeDocker()
+    docker.info = lambda: info  # type: ignore[method-assign]
+    with pytest.raises(Undecided, match="as no engine does"):
+        request_device(docker.engine(), GPU)

@@ -39,6 +39,7 @@ def test_evidence_from_before_there_were_scenarios_has_one() -> None:
         {"seconds": "3"},
         {"seconds": True},
         {"seconds": float("nan")},
+        {"seconds": 10**400},
         {"host": {"gpu": 1}},
         {"host": []},
         {"finished": None},
