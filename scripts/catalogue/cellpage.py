@@ -62,6 +62,9 @@ def _explain(page: CellPage) -> Iterator[Markup]:
 
 def _pull(page: CellPage, registry: str) -> Iterator[Markup]:
     build = page.shown
+    if page.state is State.RETIRED:
+        yield element("p", "Its tag was withdrawn; those that end in a build id stay where they are.")
+        return
     if page.state is not State.STAMPED or build is None:
         yield element("p", "No tag is known here: there is one only for what was accepted.")
         return

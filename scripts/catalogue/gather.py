@@ -12,7 +12,7 @@ from scripts.catalogue.manual import read_commands
 from scripts.catalogue.read import Found, read_folders, read_runs
 from scripts.catalogue.types import STATES, Build, Catalogue, CellPage, Standing, State
 from scripts.errors import ConfigError
-from scripts.feed import Entry, read_feed
+from scripts.feed import Entry, find_retired, read_feed
 from scripts.model import Outcome, Verdict
 from scripts.pipeline import CellVerdict, Job, Options, Stage, make_jobs
 from scripts.pipeline.judge import judge_cell, required_checks
@@ -88,6 +88,8 @@ def _gather_cell(
     else:
         state, reasons = (State.UNDECIDED if current else State.NOT_BUILT), judged.reasons
     state, seen = _hear_owners(state, owners)
+    if retired := find_retired(ours).get(job.cell.id):
+        state, seen = State.RETIRED, (f"retired on {retired.finished[:10]}: {'; '.join(retired.reasons)}", *seen)
     others = sorted((each for each in known.values() if each is not shown), key=lambda each: each.finished)
     return CellPage(
         job,
@@ -125,7 +127,7 @@ def _add_history(builds: Mapping[str, Build], history: Sequence[Entry]) -> dict[
     """The builds with what the feed says last of each, and those that the feed alone knows."""
     known = dict(builds)
     for entry in history:
-        if entry.digest:
+        if entry.digest and not entry.service:
             build = known.get(entry.digest, Build(entry.digest))
             said = max(entry.finished, build.said)
             known[entry.digest] = replace(build, verdict=entry.verdict, reasons=entry.reasons, said=said)

@@ -21,6 +21,7 @@ class State(StrEnum):
 
     STAMPED = "stamped"
     OWNERS = "seen by owners"
+    RETIRED = "retired"
     REJECTED = "rejected"
     UNDECIDED = "undecided"
     NOT_BUILT = "not built"
