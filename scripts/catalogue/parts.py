@@ -16,6 +16,7 @@ _SEEN = {
     Verdict.INCONCLUSIVE: "undecided, as an owner says",
 }
 GENERATOR = "Hallmark catalogue"
+LONGEST = 2000  # characters of what a check said
 _SIGNS = {
     State.STAMPED: "✔",
     State.OWNERS: "◇",
