@@ -157,6 +157,12 @@ def benchmark_moves(session: nox.Session) -> None:
     tool(session, "tests.benchmarks.moves", *session.posargs)
 
 
+@nox.session(name="benchmark-promotion")
+def benchmark_promotion(session: nox.Session) -> None:
+    """What a promotion moves, beside docker pull, tag and push of the same (a minute)"""
+    tool(session, "tests.benchmarks.promotion", *session.posargs)
+
+
 @nox.session(name="benchmark-imports")
 def benchmark_imports(session: nox.Session) -> None:
     """Compare imports in a read-only image with those in one layer of the same wheels (minutes)"""

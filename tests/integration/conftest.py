@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -186,16 +187,23 @@ def find_candidate(project: Project, cell: str) -> Candidate:
 @pytest.fixture
 def registry(checkout: Project, engine: Engine, tmp_path: Path) -> Iterator[str]:
     """Debian's docker-registry on a free port of 127.0.0.1, for one test; yields host:port."""
+    with serve_registry(checkout, tmp_path) as place:
+        yield place
+
+
+@contextmanager
+def serve_registry(checkout: Project, folder: Path, *, deletes: bool = False) -> Iterator[str]:
+    """Debian's docker-registry, which by itself deletes nothing, with its files in a folder; yields host:port."""
     lock = read_slot(ROOT, tools_slot(checkout.matrix))
     packages = [file for file in lock.files if file.kind == "deb"]
     program = Embedded(checkout.workspace.engine).programs(packages) / "usr/bin/docker-registry"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    config = tmp_path / "registry.yml"
+    config = folder / "registry.yml"
+    storage = f"filesystem: {{rootdirectory: {folder}/store}}, delete: {{enabled: {str(deletes).lower()}}}"
     config.write_text(
-        f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {tmp_path}/store}}}}\n"
-        f"http: {{addr: '127.0.0.1:{port}'}}\n"
+        f"version: 0.1\nlog: {{level: error}}\nstorage: {{{storage}}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n"
     )
     # It holds no pipe of whoever runs the tests, and ends with them: nobody who waits for their output waits for it.
     process = subprocess.Popen(
