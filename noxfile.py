@@ -76,6 +76,8 @@ add("sizes", "What an image holds, by distribution: sizes -- vllm-cu128-5090-whe
 add("compare", "Compare vLLM with SGLang on a target: compare -- 5090 --only start,load", "compare")
 add("serve", "Serve a model from a stamped image: serve -- CELL MODEL --port 8000 -- ENGINE ARGUMENTS", "serve")
 add("history", "Show what was decided of cells, when and why, and whether their stamps stand", "history")
+add("retire", "Take a cell out of service, and withdraw its tags: retire -- CELL --reason TEXT", "retire")
+add("gc", "Show what the registry may lose, and remove it: gc -- --delete", "gc")
 add("catalogue", "Write what is known of every cell as a static site: catalogue -- --output DIR", "catalogue")
 add("slim", "Write wheels again with only a target's GPU code: slim -- WHEEL --target 5090", "slim")
 add("lock", "Resolve every input anew (--check: only compare, without a network)", "lock")
@@ -153,6 +155,12 @@ def benchmark(session: nox.Session) -> None:
 def benchmark_moves(session: nox.Session) -> None:
     """What each kind of update sends to a registry that has the image from before (minutes)"""
     tool(session, "tests.benchmarks.moves", *session.posargs)
+
+
+@nox.session(name="benchmark-promotion")
+def benchmark_promotion(session: nox.Session) -> None:
+    """What a promotion moves, beside docker pull, tag and push of the same (a minute)"""
+    tool(session, "tests.benchmarks.promotion", *session.posargs)
 
 
 @nox.session(name="benchmark-imports")

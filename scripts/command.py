@@ -300,6 +300,20 @@ def make_parser() -> argparse.ArgumentParser:
         help="another checkout's feed, beside this one's",
     )
     catalogue.add_argument("--registry", default="", metavar="NAME", help="where the tags are, for `docker pull`")
+    retire = add("retire", verbs.retire, "take a cell out of service: its moving tags are withdrawn, with the reason")
+    retire.add_argument("cell", metavar="CELL", help="of the matrix")
+    retire.add_argument("--reason", required=True, metavar="TEXT", help="what whoever pulls the tag is to know")
+    retire.add_argument("--undo", action="store_true", help="put it back: what is accepted is tagged again")
+    gc = add("gc", verbs.gc, "show what the registry may lose: candidates of a year ago that were never accepted")
+    gc.add_argument("--delete", action="store_true", help="remove it; without this nothing is changed")
+    gc.add_argument(
+        "--feed",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="another checkout's feed, beside this one's",
+    )
     engine = add("engine", verbs.engine, "start, stop or show the Docker Engine that is used")
     engine.add_argument("action", choices=["up", "down", "status"])
     clean = add("clean", verbs.clean, "free everything that no tag needs")

@@ -1,4 +1,7 @@
-"""The feed: every verdict of this checkout, red ones too, a line each, in the order in which they fell."""
+"""The feed: every verdict of this checkout, red ones too, a line each, in the order in which they fell.
+
+That a cell was taken out of service, or put back, has a line as well.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from scripts.model import Verdict
 from scripts.oci.descriptor import is_digest
 
 VERSION = 1
+RETIRED, RETURNED = "retired", "in service again"
 _REASONS, _LONGEST = 8, 300  # how many of a verdict's reasons are kept, and how many characters of each
 
 
@@ -24,7 +28,8 @@ class Entry:
     """One verdict: on which digest of which cell, why, where it was seen and when (UTC), and by which version of this.
 
     `passed` of `total` are the checks that the verdict needs. `gpu` and `driver` are empty where none was there. `by`
-    is the owner of a GPU who saw it, and is empty where this project did: what others saw moves no stamp.
+    is the owner of a GPU who saw it, and is empty where this project did: what others saw moves no stamp. `service` is
+    RETIRED or RETURNED where nothing was judged: the line says why, and repeats the digest's last verdict.
     """
 
     cell: str
@@ -39,15 +44,21 @@ class Entry:
     total: int
     tool: str
     by: str = ""
+    service: str = ""
 
     @property
     def subject(self) -> tuple[str, str, str]:
         """What was judged. Wheels that were rejected have no digest, and are known by the build alone."""
         return self.cell, self.build, self.digest
 
+    @property
+    def said(self) -> str:
+        """What the line says of the cell, in a word or a few."""
+        return self.service or str(self.verdict)
+
     def repeats(self, earlier: Entry) -> bool:
         """Whether this says of the same thing what was said before, and of the same GPU and driver."""
-        said = ("verdict", "reasons", "gpu", "driver", "by")
+        said = ("verdict", "reasons", "gpu", "driver", "by", "service")
         return self.subject == earlier.subject and all(getattr(self, key) == getattr(earlier, key) for key in said)
 
 
@@ -70,7 +81,7 @@ def append_entry(path: Path, entry: Entry, lock: Path) -> bool:
         last = next((each for each in reversed(entries) if each.subject == entry.subject), None)
         if last and entry.repeats(last):
             return False
-        content = {key: value for key, value in asdict(entry).items() if key != "by" or value}
+        content = {key: value for key, value in asdict(entry).items() if key not in ("by", "service") or value}
         line = json.dumps({"version": VERSION} | content, ensure_ascii=False, allow_nan=False)
         try:
             _append(path, line.encode())
@@ -97,13 +108,17 @@ def trace_stamps(entries: Sequence[Entry]) -> list[tuple[Entry, str]]:
     """Each verdict with what it did to its cell's stamp: `given`, `kept`, `taken back`, or `none`.
 
     The stamp is on the digest that was accepted last, until that no longer is; `publish` puts tags where it is. What an
-    owner saw does nothing to it.
+    owner saw does nothing to it, and a cell that was retired has none, whatever is accepted.
     """
     stamped: dict[str, str] = {}
+    retired: set[str] = set()
     found = []
     for entry in entries:
         before = stamped.get(entry.cell, "")
-        if entry.by:
+        if entry.service:
+            (retired.add if entry.service == RETIRED else retired.discard)(entry.cell)
+            done = "taken back" if stamped.pop(entry.cell, "") else "none"
+        elif entry.by or entry.cell in retired:
             done = "none"
         elif entry.verdict is Verdict.ACCEPTED:
             stamped[entry.cell] = entry.digest
@@ -115,6 +130,12 @@ def trace_stamps(entries: Sequence[Entry]) -> list[tuple[Entry, str]]:
             done = "kept" if before else "none"
         found.append((entry, done))
     return found
+
+
+def find_retired(entries: Sequence[Entry]) -> dict[str, Entry]:
+    """The cells that are out of service, each with the line that says why."""
+    last = {entry.cell: entry for entry in entries if entry.service}
+    return {cell: entry for cell, entry in last.items() if entry.service == RETIRED}
 
 
 def _append(path: Path, line: bytes) -> None:
@@ -141,5 +162,6 @@ def _read_entry(line: bytes) -> Entry | None:
     numbers = ("passed", "total")
     texts = [getattr(entry, each.name) for each in fields(entry) if each.name not in (*numbers, "reasons")]
     right = all(isinstance(text, str) for text in (*texts, *entry.reasons))
+    right = right and entry.service in ("", RETIRED, RETURNED)
     right = right and (not entry.digest or is_digest(entry.digest))
     return entry if right and all(type(getattr(entry, key)) is int for key in numbers) else None

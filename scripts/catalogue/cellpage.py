@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from scripts.catalogue.figures import Line, format_difference, list_kernels, list_lines, list_load
 from scripts.catalogue.gather import judge_build
+from scripts.catalogue.inside import render_inside
 from scripts.catalogue.manual import name_reference
 from scripts.catalogue.parts import (
+    LONGEST,
     name_verdict,
     render_command,
     render_facts,
@@ -17,11 +19,8 @@ from scripts.catalogue.parts import (
     render_state,
 )
 from scripts.catalogue.types import STATES, Build, CellPage, Standing, State
-from scripts.files import format_size
 from scripts.markup import Markup, element, inline, join, table
 from scripts.smoke.smoke import Evidence
-
-_LONGEST = 2000  # characters of what a check said
 
 
 def render_cell(page: CellPage, registry: str) -> str:
@@ -35,7 +34,7 @@ def render_cell(page: CellPage, registry: str) -> str:
         *_tested(page),
         *_owners(page),
         _section("What was not run", _not_run(page)),
-        *_sizes(page),
+        *(_section(title, *content) for title, content in render_inside(page)),
         _section("Run it", *_serve(page)),
         _section("History", *_history(page)),
     ]
@@ -57,11 +56,14 @@ def _explain(page: CellPage) -> Iterator[Markup]:
     if page.standing:
         yield element("p", notes[page.standing], class_="note")
     if page.reasons:
-        yield element("div", render_reasons(reason[:_LONGEST] for reason in page.reasons), class_="why")
+        yield element("div", render_reasons(reason[:LONGEST] for reason in page.reasons), class_="why")
 
 
 def _pull(page: CellPage, registry: str) -> Iterator[Markup]:
     build = page.shown
+    if page.state is State.RETIRED:
+        yield element("p", "Its tag was withdrawn; those that end in a build id stay where they are.")
+        return
     if page.state is not State.STAMPED or build is None:
         yield element("p", "No tag is known here: there is one only for what was accepted.")
         return
@@ -169,7 +171,7 @@ def _count(lines: Sequence[Line]) -> str:
 
 def _checks(evidence: Evidence) -> Markup:
     rows = [
-        [result.check, result.outcome, element("span", result.detail[:_LONGEST] or "–", class_="said")]
+        [result.check, result.outcome, element("span", result.detail[:LONGEST] or "–", class_="said")]
         for result in evidence.results
     ]
     found = table(["check", "ended", "what it said"], rows, f"Checks of {evidence.scenario}")
@@ -189,23 +191,6 @@ def _not_run(page: CellPage) -> Markup:
         return element("p", "Every scenario of the suite was run.")
     rows = [[what, inline(why)] for what, why in page.not_run.items()]
     return table(["what", "why"], rows, "What was not run")
-
-
-def _sizes(page: CellPage) -> Iterator[Markup]:
-    build = page.shown
-    if build is None or not (build.size or build.audit):
-        return
-    audit = build.audit
-    yield _section(
-        "Size and GPU code",
-        render_facts(
-            {
-                "Compressed": format_size(build.size) if build.size else "",
-                "Audit": f"{audit.result.outcome}: {audit.result.detail[:_LONGEST]}" if audit else "",
-                "Driver that compiles what is not native": audit.driver if audit else "",
-            }
-        ),
-    )
 
 
 def _serve(page: CellPage) -> Iterator[Markup]:
@@ -230,5 +215,5 @@ def _other(page: CellPage, build: Build) -> list[str]:
     verdict, reasons = judge_build(page.job, build)
     results = [result for each in build.evidence for result in each.results]
     checks = f"{sum(result.passed for result in results)} of {len(results)}" if results else "–"
-    why = render_reasons(reason[:_LONGEST] for reason in reasons) if reasons else "–"
+    why = render_reasons(reason[:LONGEST] for reason in reasons) if reasons else "–"
     return [element("code", build.digest[:19]), build.finished or "–", STATES[verdict], checks, why]

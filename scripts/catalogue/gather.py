@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
+from scripts.attest.build import Licences
+from scripts.attest.sbom import list_contents
 from scripts.audit.evidence import AUDIT
 from scripts.bundle.owners import OwnersRun, merge_entries, read_owners
+from scripts.catalogue.layers import Shared, find_shared
 from scripts.catalogue.manual import read_commands
 from scripts.catalogue.read import Found, read_folders, read_runs
 from scripts.catalogue.types import STATES, Build, Catalogue, CellPage, Standing, State
 from scripts.errors import ConfigError
-from scripts.feed import Entry, read_feed
+from scripts.feed import Entry, find_retired, read_feed
+from scripts.fetch import Cache
 from scripts.model import Outcome, Verdict
 from scripts.pipeline import CellVerdict, Job, Options, Stage, make_jobs
+from scripts.pipeline.described import describe_job, licences_in
 from scripts.pipeline.judge import judge_cell, required_checks
 from scripts.plan import make_plan
 from scripts.project import Project
@@ -45,8 +52,24 @@ def gather(project: Project, folders: Sequence[Path], feeds: Sequence[Path], reg
         )
         for job in jobs
     ]
+    licences = cache(licences_in(Cache(project.site.cache)))
+    pages = [replace(page, shared=_find_shared(page, pages), contents=_list_contents(page, licences)) for page in pages]
     gaps = tuple(planned for planned in plan if planned.gap)
     return Catalogue(project.matrix, tuple(pages), tuple(feed), gaps, registry, tuple(found.unread))
+
+
+def _find_shared(page: CellPage, pages: Sequence[CellPage]) -> tuple[Shared, ...]:
+    """With cells of other candidates: those of its own have the same bytes, and are named as such."""
+    others = [each for each in pages if each.shown and each.job.step.name != page.job.step.name]
+    known = [(each.cell.id, each.shown.layers) for each in others if each.shown]
+    return find_shared(page.shown.layers, known) if page.shown else ()
+
+
+def _list_contents(page: CellPage, licences: Licences) -> dict[str, Any]:
+    """The SBOM of what this checkout builds: of the digest that is shown, where that is the one."""
+    build = describe_job(page.job)
+    known = page.shown.digest if page.shown and page.standing is Standing.CURRENT else ""
+    return list_contents(build, known or f"build:{build.build_id}", licences)
 
 
 def _read_feeds(project: Project, files: Sequence[Path], found: Found) -> list[Entry]:
@@ -88,6 +111,8 @@ def _gather_cell(
     else:
         state, reasons = (State.UNDECIDED if current else State.NOT_BUILT), judged.reasons
     state, seen = _hear_owners(state, owners)
+    if retired := find_retired(ours).get(job.cell.id):
+        state, seen = State.RETIRED, (f"retired on {retired.finished[:10]}: {'; '.join(retired.reasons)}", *seen)
     others = sorted((each for each in known.values() if each is not shown), key=lambda each: each.finished)
     return CellPage(
         job,
@@ -125,7 +150,7 @@ def _add_history(builds: Mapping[str, Build], history: Sequence[Entry]) -> dict[
     """The builds with what the feed says last of each, and those that the feed alone knows."""
     known = dict(builds)
     for entry in history:
-        if entry.digest:
+        if entry.digest and not entry.service:
             build = known.get(entry.digest, Build(entry.digest))
             said = max(entry.finished, build.said)
             known[entry.digest] = replace(build, verdict=entry.verdict, reasons=entry.reasons, said=said)

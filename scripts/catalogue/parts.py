@@ -16,7 +16,15 @@ _SEEN = {
     Verdict.INCONCLUSIVE: "undecided, as an owner says",
 }
 GENERATOR = "Hallmark catalogue"
-_SIGNS = {State.STAMPED: "✔", State.OWNERS: "◇", State.REJECTED: "✘", State.UNDECIDED: "?", State.NOT_BUILT: "○"}
+LONGEST = 2000  # characters of what a check said
+_SIGNS = {
+    State.STAMPED: "✔",
+    State.OWNERS: "◇",
+    State.RETIRED: "–",
+    State.REJECTED: "✘",
+    State.UNDECIDED: "?",
+    State.NOT_BUILT: "○",
+}
 
 
 def render_frame(title: str, *content: str, root: str = "") -> str:
@@ -61,6 +69,7 @@ def render_legend() -> Markup:
     meanings = {
         State.STAMPED: "this digest passed every check on this GPU",
         State.OWNERS: "owners of this GPU have seen it pass, and we have not",
+        State.RETIRED: "it was taken out of service, and its page says why",
         State.REJECTED: "it was shown to be wrong",
         State.UNDECIDED: "not all of it was seen",
         State.NOT_BUILT: "there is no evidence of any build",
@@ -88,8 +97,8 @@ def render_reasons(reasons: Iterable[str]) -> Markup:
 
 
 def name_verdict(entry: Entry) -> str:
-    """A verdict in words: ours by what it does to a stamp, an owner's by what was seen."""
-    return _SEEN[entry.verdict] if entry.by else STATES[entry.verdict]
+    """A line in words: a verdict of ours by what it does to a stamp, an owner's by what was seen."""
+    return _SEEN[entry.verdict] if entry.by else entry.service or STATES[entry.verdict]
 
 
 def render_feed(entries: Sequence[Entry], label: str, cells: Iterable[str] = (), *, named: bool = True) -> Markup:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from scripts.audit.evidence import summarise
+from scripts.catalogue.layers import read_layers
 from scripts.catalogue.types import Audit, Build
 from scripts.errors import ConfigError
 from scripts.files import parse_json
@@ -41,6 +42,7 @@ class Found:
             reasons=build.reasons if build.verdict else known.reasons,
             size=build.size or known.size,
             audit=build.audit or known.audit,
+            layers=build.layers or known.layers,
         )
 
 
@@ -66,10 +68,10 @@ def read_runs(workspace: Workspace, cells: Iterable[str], found: Found) -> None:
             if candidate:
                 verdict, reasons = _read_verdict(folder / "verdict.json", candidate.digest)
                 if verdict or candidate.digest in found.builds[folder.name]:
+                    build = Build(candidate.digest, (), verdict, reasons, size=candidate.size)
                     audit = _read_audit(run / _AUDIT, candidate.digest)
-                    found.add(
-                        folder.name, Build(candidate.digest, (), verdict, reasons, size=candidate.size, audit=audit)
-                    )
+                    layers = read_layers(candidate.digest, run, workspace.layout(run.name))
+                    found.add(folder.name, replace(build, audit=audit, layers=layers))
 
 
 def _take(found: Found, cell: str, path: Path) -> None:

@@ -6,8 +6,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from scripts.bundle.owners import OwnersRun
+from scripts.catalogue.layers import LayerPart, Shared
 from scripts.feed import Entry
 from scripts.matrix import Matrix
 from scripts.model import Cell, Result, Verdict
@@ -21,6 +23,7 @@ class State(StrEnum):
 
     STAMPED = "stamped"
     OWNERS = "seen by owners"
+    RETIRED = "retired"
     REJECTED = "rejected"
     UNDECIDED = "undecided"
     NOT_BUILT = "not built"
@@ -65,6 +68,7 @@ class Build:
     size: int = 0
     audit: Audit | None = None
     said: str = ""
+    layers: tuple[LayerPart, ...] = ()
 
     @property
     def finished(self) -> str:
@@ -81,7 +85,8 @@ class Build:
 class CellPage:
     """All that is known of a cell. `shown` is the build that its state is about, `others` are those before it.
 
-    `owners` are what owners of its GPU have seen, which is nobody's stamp.
+    `owners` are what owners of its GPU have seen, which is nobody's stamp. `shared` is what its layers have in common
+    with other candidates'; `contents` lists what is in the image by today's locks, as an SBOM.
     """
 
     job: Job
@@ -96,6 +101,8 @@ class CellPage:
     not_run: Mapping[str, str]
     serve: tuple[str, ...] = ()
     owners: tuple[OwnersRun, ...] = ()
+    shared: tuple[Shared, ...] = ()
+    contents: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def cell(self) -> Cell:

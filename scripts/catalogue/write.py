@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from scripts.catalogue.cellpage import render_cell
@@ -23,11 +24,12 @@ def write_catalogue(catalogue: Catalogue, output: Path) -> list[Path]:
     check_output(output)
     pages = {"index.html": render_overview(catalogue), "feed.html": render_feed_page(catalogue)}
     pages |= {f"cells/{page.cell.id}.html": render_cell(page, catalogue.registry) for page in catalogue.pages}
+    pages |= {f"sbom/{page.cell.id}.json": json.dumps(page.contents, indent=1) for page in catalogue.pages}
     pages |= {name: (_HERE / name).read_text("utf-8") for name in _SHARED}
     for name in reversed(pages):  # the first page last: it never leads to one that is not there yet
         write_atomic(output / name, pages[name].encode())
-    for path in (output / "cells").glob("*.html"):
-        if f"cells/{path.name}" not in pages:
+    for path in (*(output / "cells").glob("*.html"), *(output / "sbom").glob("*.json")):
+        if path.relative_to(output).as_posix() not in pages:
             path.unlink()
     return [output / name for name in pages]
 

@@ -26,6 +26,7 @@ from scripts.registry.auth import find_credentials
 from scripts.registry.client import Registry
 from scripts.registry.reference import Repository
 from scripts.registry.transport import Transport
+from scripts.registry.withdrawn import read_withdrawal
 from scripts.site import Site
 from scripts.smoke.gpu import Gpu, find_gpus, request_device
 from scripts.workspace import Workspace
@@ -101,9 +102,10 @@ def ask_registry(name: str, transport: Transport | None = None) -> RegistrySeen:
 
 
 def find_tags_in_registry(name: str, tags: Collection[Tag], registry: Registry | None = None) -> frozenset[Tag]:
-    """Those of the tags that the registry has."""
+    """Those of the tags that the registry has. One that was withdrawn is none: nothing can be pulled by it."""
     asked = registry or Registry()
-    return frozenset(tag for tag in tags if asked.get_manifest(name_repository(name, tag[0]), tag[1]))
+    held = {tag: asked.get_manifest(name_repository(name, tag[0]), tag[1]) for tag in tags}
+    return frozenset(tag for tag, manifest in held.items() if manifest and not read_withdrawal(manifest))
 
 
 def find_tags_in_engine(engine: Engine, tags: Collection[Tag]) -> frozenset[Tag]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from scripts.files import parse_json, write_json
+from scripts.files import parse_json, write_atomic, write_json
 from scripts.oci.descriptor import is_digest
+from scripts.oci.layout import Layout
 from scripts.workspace import Workspace
+
+MANIFEST_FILE, CONFIG_FILE = "manifest.json", "config.json"
 
 
 @dataclass(frozen=True)
@@ -35,3 +38,9 @@ def read_candidate(workspace: Workspace, build_id: str) -> Candidate | None:
 def write_candidate(workspace: Workspace, candidate: Candidate) -> None:
     """Record a candidate under its build id."""
     write_json(workspace.run(candidate.build_id) / "build.json", asdict(candidate))
+
+
+def keep_image(workspace: Workspace, build_id: str, layout: Layout) -> None:
+    """Keep a candidate's manifest and configuration beside its record, which name its layers when these are gone."""
+    for name, digest in ((MANIFEST_FILE, layout.digest), (CONFIG_FILE, layout.config.digest)):
+        write_atomic(workspace.run(build_id) / name, layout.blob_path(digest).read_bytes())

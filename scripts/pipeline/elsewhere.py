@@ -32,6 +32,7 @@ from scripts.pipeline.judge import (
 )
 from scripts.pipeline.receive import require_same_inputs
 from scripts.pipeline.record import make_entry
+from scripts.pipeline.service import require_service
 from scripts.project import Project
 from scripts.publish.proof import describe_proof
 from scripts.publish.stamp import Dossier, name_repository, stamp_candidate
@@ -68,6 +69,8 @@ def promote_tested(project: Project, job: Job, folder: Path, registry: Registry)
             if verdict.verdict is not Verdict.INCONCLUSIVE:
                 dossier = recall_dossier(project, job, claimed)
                 _require_plausible(job, dossier, f"{repository}@{image.digest}")
+                if verdict.verdict is Verdict.ACCEPTED:
+                    require_service(project, job.planned, registry)
                 tag = _follow(project, verdict, dossier, image, registry, repository)
         code = EXIT_CODES[verdict.verdict]
         problems = tuple(Problem(reason, job.cell.id, f"read what is in {folder}") for reason in verdict.reasons)

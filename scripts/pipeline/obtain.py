@@ -17,7 +17,7 @@ from scripts.lock import read_slot, suite_slot
 from scripts.oci.layout import Layout
 from scripts.pipeline.abreast import run_abreast
 from scripts.pipeline.bench import Bench
-from scripts.pipeline.candidate import Candidate, read_candidate, write_candidate
+from scripts.pipeline.candidate import Candidate, keep_image, read_candidate, write_candidate
 from scripts.pipeline.job import Job
 from scripts.publish.stamp import name_repository
 from scripts.registry.pull import pull_layout
@@ -163,6 +163,7 @@ def _build(bench: Bench, step: Step, work: Path) -> Candidate:
     layout = keep_layout(bench, made, step.build_id)
     seconds = round(time.monotonic() - started, 1)
     candidate = Candidate(step.name, step.build_id, layout.digest, layout.size, seconds)
+    keep_image(bench.workspace, step.build_id, layout)
     write_candidate(bench.workspace, candidate)
     return candidate
 

@@ -14,7 +14,7 @@ from scripts.files import link_or_copy
 from scripts.oci.archive import extract_archive
 from scripts.oci.layout import Layout, create_layout
 from scripts.pipeline.bench import Bench
-from scripts.pipeline.candidate import Candidate, write_candidate
+from scripts.pipeline.candidate import Candidate, keep_image, write_candidate
 from scripts.pipeline.obtain import Obtained, bring, find_layout, keep_layout
 from scripts.registry.pull import pull_layout
 from scripts.registry.reference import parse_image
@@ -36,6 +36,7 @@ def receive(bench: Bench, step: Step, digest: str, source: str) -> Obtained:
         if known is None:
             layout = keep_layout(bench, layout, step.build_id)
         candidate = Candidate(step.name, step.build_id, digest, layout.size, 0.0)
+        keep_image(bench.workspace, step.build_id, layout)
         write_candidate(bench.workspace, candidate)
     return Obtained(candidate, f"taken from {source}" if source else "taken as it is")
 

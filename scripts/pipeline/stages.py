@@ -34,6 +34,7 @@ from scripts.pipeline.judge import (
 )
 from scripts.pipeline.obtain import load, obtain_layout, obtain_suite
 from scripts.pipeline.record import record_verdict
+from scripts.pipeline.service import require_service
 from scripts.publish.promote import push_candidate
 from scripts.publish.stamp import (
     name_repository,
@@ -155,7 +156,11 @@ def _withdraw(bench: Bench, job: Job, verdict: CellVerdict) -> None:
 def publish(
     bench: Bench, job: Job, candidate: Candidate, results: Sequence[Result], evidence: Sequence[Evidence]
 ) -> str:
-    """Tag an accepted candidate, in the engine and in the site's registry; returns the moving tag's reference."""
+    """Tag an accepted candidate, in the engine and in the site's registry; returns the moving tag's reference.
+
+    Raises ConfigError, before any tag is set, for a cell that was retired.
+    """
+    require_service(bench.project, job.planned, bench.open_registry() if bench.project.site.registry else None)
     reference = stamp_engine(bench.engine, candidate.digest, name_tags(job.planned, job.step.build_id))
     if not bench.project.site.registry:
         return reference

@@ -11,15 +11,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.errors import Problem, Undecided
+from scripts.errors import ConfigError, Problem, Undecided
 from scripts.files import content_id
 from scripts.locks import hold
 from scripts.oci.layout import Layout
 from scripts.registry.client import Manifest, Registry
 from scripts.registry.failures import DigestMismatch, RegistryRefused
 from scripts.registry.reference import Repository, check_digest, check_tag
-from scripts.registry.withdrawn import make_withdrawal
+from scripts.registry.withdrawn import make_withdrawal, read_withdrawal
 
+BACK_IN_SERVICE = "exclude the cell in matrix.toml, or put it back: nox -s retire -- CELL --undo --reason …"
 _AGAIN = "run the same command again"
 PATIENCE_S = 600.0  # a promotion takes a few seconds, but its registry may be asked again and again
 
@@ -54,13 +55,17 @@ def push_candidate(registry: Registry, repository: Repository, layout: Layout) -
 
 
 def promote(registry: Registry, repository: Repository, digest: str, tag: str, lock_folder: Path) -> Promotion:
-    """Point a tag at a candidate that is in the registry. Raises Undecided, and then says what the tag holds."""
+    """Point a tag at a candidate that is in the registry. Raises Undecided, and then says what the tag holds.
+
+    Raises ConfigError for the tag of a cell that was retired, which stays as it is.
+    """
     reference = f"{repository}:{check_tag(tag)}"
     with hold_tag(lock_folder, reference):
         candidate = registry.get_manifest(repository, check_digest(digest))
         if candidate is None:
             raise Undecided("no such candidate in the registry", f"{repository}@{digest}", "push the candidate first")
         previous = read_tag(registry, repository, tag)
+        refuse_retired(previous, reference)
         if previous and previous.data == candidate.data:
             return Promotion(reference, digest, previous.digest, changed=False)
         move_tag(registry, repository, tag, candidate, previous)
@@ -77,6 +82,13 @@ def withdraw_tag(
             return False
         move_tag(registry, repository, tag, make_withdrawal(digest, reason), held)
         return True
+
+
+def refuse_retired(held: Manifest | None, reference: str) -> None:
+    """Raise ConfigError where what a tag holds says that its cell was retired."""
+    withdrawn = read_withdrawal(held) if held else None
+    if withdrawn and withdrawn.retired:
+        raise ConfigError(f"{withdrawn.reason} ({withdrawn.when})", reference, BACK_IN_SERVICE)
 
 
 @contextmanager

@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
 from urllib.parse import urljoin
@@ -18,7 +20,7 @@ from urllib.parse import urljoin
 import requests
 
 from scripts.files import CHUNK
-from scripts.oci.descriptor import LARGEST_JSON, OCI_INDEX, OCI_MANIFEST, digest_of
+from scripts.oci.descriptor import LARGEST_JSON, OCI_INDEX, OCI_MANIFEST, digest_of, parse_object
 from scripts.registry.blobs import BlobReader, bounds_of_blob
 from scripts.registry.failures import ASK_OWNER, DigestMismatch, RegistryRefused, naming_failures, public
 from scripts.registry.reference import Repository
@@ -34,6 +36,7 @@ _MANIFEST_TYPES = (
 
 _NO_REFERRERS = (400, 404, 405, 501)  # what registries from before this API answer
 MOST_PAGES = 20
+_TAGS = 1000  # asked for at once; a registry may give fewer
 _SIZE = re.compile(r"[0-9]{1,18}")
 
 
@@ -58,6 +61,14 @@ class Registry:
     def ping(self, repository: Repository) -> None:
         """Return where the registry answers, speaks this API and lets us in."""
         self._transport.retrying(lambda: self._transport.send(repository, "GET", repository.root, (200,)))
+
+    def read_clock(self, repository: Repository) -> float | None:
+        """What time the registry says that it is, in seconds since 1970 (UTC); None where it does not say."""
+        ask = partial(self._transport.send, repository, "GET", repository.root, (200,))
+        try:
+            return parsedate_to_datetime(self._transport.retrying(ask).headers["Date"]).timestamp()
+        except (KeyError, ValueError, TypeError):
+            return None
 
     def blob_size(self, repository: Repository, digest: str) -> int | None:
         """The size in bytes of a blob that is there (-1: the registry does not say), or None where there is none."""
@@ -95,24 +106,38 @@ class Registry:
 
     def list_referrers(self, repository: Repository, digest: str) -> list[bytes] | None:
         """The index of what names a manifest as its subject, a page at a time; None where there is no such API."""
-        url = f"{repository.url}/referrers/{digest}"
         pages: list[bytes] = []
-        for _ in range(MOST_PAGES):
-            ask = partial(self._get_small, repository, url, (200, *_NO_REFERRERS), {"Accept": OCI_INDEX})
-            reply, data = self._transport.retrying(ask)
+        url = f"{repository.url}/referrers/{digest}"
+        for reply, data in self._pages(repository, url, (200, *_NO_REFERRERS), {"Accept": OCI_INDEX}):
             if reply.status_code != 200 or _media_type(reply) != OCI_INDEX:  # a page for people is no API, either
                 return None
             pages.append(data)
-            following = reply.links.get("next", {}).get("url")
-            if not following:
-                return pages
+        return pages
+
+    def list_tags(self, repository: Repository) -> list[str]:
+        """The names of all tags; none where there is no such repository yet. Raises RegistryRefused for no list."""
+        found: list[str] = []
+        url = f"{repository.url}/tags/list"
+        for reply, data in self._pages(repository, f"{url}?n={_TAGS}", (200, 404), {}):
+            if reply.status_code == 404:
+                return []
             try:
-                url = urljoin(url, following)
-            except ValueError:
-                cause = "the registry names an address for the next page that cannot be read"
-                raise RegistryRefused(cause, f"GET {public(url)}", ASK_OWNER) from None
-        cause = f"its list of referrers has more than {MOST_PAGES} pages"
-        raise RegistryRefused(cause, f"GET {public(url)}", ASK_OWNER)
+                names = parse_object(data)["tags"]
+            except (ValueError, KeyError):
+                names = ""
+            if names is not None and not (isinstance(names, list) and all(isinstance(each, str) for each in names)):
+                raise RegistryRefused("its list of tags is none", f"GET {url}", ASK_OWNER)
+            found += names or []
+        return found
+
+    def delete_manifest(self, repository: Repository, digest: str) -> bool:
+        """Remove a manifest by its digest; one that is gone already is fine. False where the registry deletes nothing.
+
+        Registries take the tags that name it along.
+        """
+        url = f"{repository.url}/manifests/{digest}"
+        reply = self._transport.retrying(lambda: self._transport.send(repository, "DELETE", url, (202, 400, 404, 405)))
+        return reply.status_code in (202, 404)
 
     def put_manifest(self, repository: Repository, reference: str, manifest: Manifest) -> str:
         """Write a manifest's bytes under a digest or a tag; the subject that the registry took note of, or `""`."""
@@ -129,6 +154,23 @@ class Registry:
         url = f"{repository.url}/manifests/{tag}"
         reply = self._transport.retrying(lambda: self._transport.send(repository, "DELETE", url, (202, 400, 404, 405)))
         return reply.status_code == 202
+
+    def _pages(
+        self, repository: Repository, url: str, expected: tuple[int, ...], headers: dict[str, str]
+    ) -> Iterator[tuple[requests.Response, bytes]]:
+        """A list's pages. Raises RegistryRefused where it has more of them than anybody has reason to fill."""
+        for _ in range(MOST_PAGES):
+            reply, data = self._transport.retrying(partial(self._get_small, repository, url, expected, headers))
+            yield reply, data
+            following = reply.links.get("next", {}).get("url")
+            if not following:
+                return
+            try:
+                url = urljoin(url, following)
+            except ValueError:
+                cause = "the registry names an address for the next page that cannot be read"
+                raise RegistryRefused(cause, f"GET {public(url)}", ASK_OWNER) from None
+        raise RegistryRefused(f"the list has more than {MOST_PAGES} pages", f"GET {public(url)}", ASK_OWNER)
 
     def _get_small(
         self, repository: Repository, url: str, expected: tuple[int, ...], headers: dict[str, str]

@@ -13,19 +13,24 @@ from scripts.oci.descriptor import OCI_INDEX, is_digest, parse_object
 from scripts.registry.client import Manifest
 
 WITHDRAWN = "application/vnd.hallmark.withdrawn.v1"
+_RETIRED = "io.hallmark.withdrawn.retired"
 _DIGEST, _REASON, _WHEN = "io.hallmark.withdrawn.digest", "io.hallmark.withdrawn.reason", "io.hallmark.withdrawn.time"
 
 
 @dataclass(frozen=True)
 class Withdrawal:
-    """What a withdrawn tag named, why it does no more, and since when (UTC)."""
+    """What a withdrawn tag named, why it does no more, and since when (UTC).
+
+    `retired`: its cell is out of service, and nothing that is accepted is to be put under the tag.
+    """
 
     digest: str
     reason: str
     when: str
+    retired: bool = False
 
 
-def make_withdrawal(digest: str, reason: str) -> Manifest:
+def make_withdrawal(digest: str, reason: str, *, retired: bool = False) -> Manifest:
     """What a tag holds from now on that named this digest."""
     when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     content = {
@@ -33,7 +38,7 @@ def make_withdrawal(digest: str, reason: str) -> Manifest:
         "mediaType": OCI_INDEX,
         "artifactType": WITHDRAWN,
         "manifests": [],
-        "annotations": {_DIGEST: digest, _REASON: reason, _WHEN: when},
+        "annotations": {_DIGEST: digest, _REASON: reason, _WHEN: when} | ({_RETIRED: "true"} if retired else {}),
     }
     return Manifest(canonical_json(content), OCI_INDEX)
 
@@ -43,7 +48,8 @@ def read_withdrawal(manifest: Manifest) -> Withdrawal | None:
     try:
         content = parse_object(manifest.data)
         notes = content["annotations"]
-        found = Withdrawal(*(str(notes[key]) for key in (_DIGEST, _REASON, _WHEN)))
+        digest, reason, when = (str(notes[key]) for key in (_DIGEST, _REASON, _WHEN))
+        found = Withdrawal(digest, reason, when, retired=notes.get(_RETIRED) == "true")
     except (ValueError, KeyError, TypeError):
         return None
     ours = content.get("artifactType") == WITHDRAWN and content.get("manifests") == []

@@ -3,6 +3,7 @@
 from scripts.report.bundles import show_bundle
 from scripts.report.cells import show_cells, show_plan, show_reproductions, show_verdicts
 from scripts.report.comparison import show_comparison
+from scripts.report.garbage import show_garbage
 from scripts.report.history import show_history
 from scripts.report.libraries import show_audit, show_slimmed
 from scripts.report.proposals import show_proposals
@@ -17,6 +18,7 @@ __all__ = [
     "show_cells",
     "show_comparison",
     "show_drawn",
+    "show_garbage",
     "show_history",
     "show_plan",
     "show_proposals",

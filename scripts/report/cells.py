@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from scripts.console import show
+from scripts.feed import RETIRED, Entry
 from scripts.files import format_size
 from scripts.pipeline import CellReport, CellVerdict
 from scripts.plan import PlannedCell
@@ -59,10 +60,13 @@ def show_cells(reports: Sequence[CellReport]) -> None:
             show(f"{row.tag} is {row.digest}")
 
 
-def show_verdicts(rows: Sequence[CellVerdict]) -> None:
-    """The verdicts, with every reason that one is not `accepted`."""
-    print_table(["cell", "verdict", "digest"], [[row.cell, row.verdict, row.digest or "–"] for row in rows])
+def show_verdicts(rows: Sequence[CellVerdict], retired: Mapping[str, Entry]) -> None:
+    """The verdicts, with every reason that one is not `accepted`, and why a cell was taken out of service."""
+    said = {row.cell: f"{row.verdict}, {RETIRED}" if row.cell in retired else str(row.verdict) for row in rows}
+    print_table(["cell", "verdict", "digest"], [[row.cell, said[row.cell], row.digest or "–"] for row in rows])
     for row in rows:
+        if entry := retired.get(row.cell):
+            show(f"{row.cell}: {RETIRED} on {entry.finished}: {'; '.join(entry.reasons)}")
         for reason in row.reasons:
             show(f"{row.cell}: {reason}")
 

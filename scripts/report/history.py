@@ -25,4 +25,4 @@ def _row(entry: Entry, done: str) -> list[str]:
     seen = f"{entry.gpu}, driver {entry.driver}" if entry.gpu else "–"
     seen += f", by {entry.by}" if entry.by else ""
     checks = f"{entry.passed} of {entry.total}"
-    return [entry.finished, entry.cell, str(entry.verdict), digest, done, checks, seen]
+    return [entry.finished, entry.cell, entry.said, digest, done, checks, seen]

@@ -19,6 +19,8 @@ def _later(module: str, name: str) -> Verb:
 build = _later("cells", "build")
 bundle = _later("bundling", "bundle")
 clean = _later("cells", "clean")
+gc = _later("keeping", "gc")
+retire = _later("keeping", "retire")
 engine = _later("cells", "engine")
 fetch = _later("cells", "fetch")
 lock = _later("cells", "lock")
@@ -50,12 +52,14 @@ __all__ = [
     "doctor",
     "engine",
     "fetch",
+    "gc",
     "history",
     "lock",
     "matrix",
     "plan",
     "publish",
     "reproduce",
+    "retire",
     "serve",
     "sizes",
     "slim",

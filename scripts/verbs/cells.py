@@ -19,6 +19,7 @@ from scripts.compile.sources import fetch_sources
 from scripts.console import note, show_document, tell
 from scripts.engine import Embedded, probe_host
 from scripts.errors import ConfigError, ExitCode, HallmarkError, worst
+from scripts.feed import find_retired, read_feed
 from scripts.fetch import Cache, fetch_files
 from scripts.fetch.cache import lay_out_named
 from scripts.files import format_size
@@ -141,7 +142,7 @@ def verdict(root: Path, options: argparse.Namespace) -> int:
     cells = make_plan(project.matrix, read_selection(options))
     build = project.build_options(slim=not options.no_slim)
     rows = read_verdicts(project.workspace, project.matrix, cells, build)
-    report.show_verdicts(rows)
+    report.show_verdicts(rows, find_retired(read_feed(project.workspace.feed)[0]))
     return worst([EXIT_CODES[row.verdict] for row in rows])
 
 

@@ -15,20 +15,13 @@ import csv
 import hashlib
 import io
 import shutil
-import signal
-import socket
-import subprocess
-import time
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from scripts.assemble.types import Step
-from scripts.engine import Embedded
 from scripts.files import format_size, link_or_copy, sha256_file
-from scripts.lock import read_slot, tools_slot
 from scripts.model import LockedFile
 from scripts.oci.layout import Layout
 from scripts.pipeline import Bench, open_bench
@@ -38,6 +31,7 @@ from scripts.registry.client import Registry
 from scripts.registry.reference import Repository
 from scripts.report.table import print_table
 from tests.benchmarks.common import make_step, obtain_base, open_fresh, require_space, share_inputs
+from tests.docker_registry import serve_registry
 from tests.unit.builders import REPOSITORY_ROOT
 
 _SPACE = 5  # times the cell's wheels: layers kept, in the registry, and what is made of changed ones
@@ -83,7 +77,7 @@ class _Moves:
     def measure(self, other: Step | None) -> list[list[str]]:
         """The first push, and each update after it, in words and bytes."""
         own = _own_package(self.step)
-        with serve_registry(self.bench, self.work / "registry") as host:
+        with serve_registry(self.bench.project, self.work / "registry") as host:
             repository = Repository.parse(f"{host}/hallmark/benchmark")
             rows = [self._push(repository, f"{self.step.name}: the first time", self.step)]
             labelled = replace(self.step, labels={**self.step.labels, "io.hallmark.benchmark": "1"})
@@ -150,35 +144,6 @@ def append_byte(wheel: Path, destination: Path, changes: Callable[[str], bool]) 
         for path, digest, size in csv.reader(io.StringIO(source.read(record).decode())):
             writer.writerow((path, *rows.get(path, (digest, size))))
         target.writestr(source.getinfo(record), text.getvalue())
-
-
-@contextmanager
-def serve_registry(bench: Bench, folder: Path) -> Iterator[str]:
-    """Debian's docker-registry, of the embedded engine's packages, on a free port of 127.0.0.1; yields host:port."""
-    project = bench.project
-    packages = [file for file in read_slot(project.matrix.root, tools_slot(project.matrix)).files if file.kind == "deb"]
-    program = Embedded(project.workspace.engine).programs(packages) / "usr/bin/docker-registry"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    folder.mkdir()
-    config = folder / "registry.yml"
-    config.write_text(
-        f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {folder}/store}}}}\n"
-        f"http: {{addr: '127.0.0.1:{port}'}}\n"
-    )
-    command = [str(program), "serve", str(config)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(10)
 
 
 def _own_package(step: Step) -> str:

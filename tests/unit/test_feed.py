@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from scripts.errors import Undecided
-from scripts.feed import Entry, append_entry, cut_reasons, read_feed, trace_stamps
+from scripts.feed import RETIRED, RETURNED, Entry, append_entry, cut_reasons, find_retired, read_feed, trace_stamps
 from scripts.locks import hold
 from scripts.model import Verdict
 
@@ -172,3 +172,20 @@ def test_a_stamp_is_on_what_was_accepted_last_until_that_falls() -> None:
 def test_cells_have_stamps_of_their_own() -> None:
     other = replace(REJECTED, cell="sglang-cu130-5090")
     assert [done for _, done in trace_stamps([ENTRY, other, REJECTED])] == ["given", "none", "taken back"]
+
+
+def test_a_cell_that_was_retired_has_no_stamp_until_it_is_back_and_accepted() -> None:
+    gone = replace(ENTRY, reasons=("too old",), service=RETIRED)
+    back = replace(gone, reasons=("still asked for",), service=RETURNED)
+    told = [ENTRY, gone, ENTRY, REJECTED, replace(ENTRY, digest=OTHER), back, ENTRY]
+    assert [done for _, done in trace_stamps(told)] == ["given", "taken back", "none", "none", "none", "none", "given"]
+    assert find_retired(told[:5]) == {ENTRY.cell: gone} and find_retired(told) == {}
+
+
+def test_what_was_retired_is_accepted_again_in_a_line_of_its_own(feed: Path) -> None:
+    gone = replace(ENTRY, service=RETIRED)
+    assert append(feed, ENTRY, gone, gone, ENTRY) == [True, True, False, True]
+    assert read_feed(feed) == ([ENTRY, gone, ENTRY], 0)
+    assert [json.loads(line).get("service") for line in feed.read_text().splitlines()] == [None, "retired", None]
+    feed.write_text(feed.read_text().replace('"retired"', '"resting"'))
+    assert read_feed(feed) == ([ENTRY, ENTRY], 1)

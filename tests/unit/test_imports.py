@@ -38,7 +38,7 @@ ORDER = [
     ["project"],
     ["pipeline"],
     ["bundle"],
-    ["catalogue", "compare", "doctor", "reproduce", "runners", "sizes", "trim", "update"],
+    ["catalogue", "compare", "doctor", "garbage", "reproduce", "runners", "sizes", "trim", "update"],
     ["report", "serve"],
     ["verbs"],
     ["command"],

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import ctypes
 import shutil
-import signal
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from scripts.engine import Embedded, Engine
+from scripts.engine import Engine
 from scripts.engine.images import BUILD_ID_LABEL
-from scripts.lock import read_slot, tools_slot
 from scripts.lock.lockfile import Lock, read_lock, write_lock
 from scripts.lock.slots import recipe_slot
 from scripts.matrix import load_matrix
 from scripts.plan import make_plan
 from scripts.project import Project
+from tests.docker_registry import serve_registry
 from tests.integration.conftest import ROOT, engine_beside, share_base
 
 IMAGES = Path(__file__).with_name("images")
@@ -87,35 +82,5 @@ def _write_locks(root: Path) -> None:
 @pytest.fixture
 def registry(checkout: Project, engine: Engine, tmp_path: Path) -> Iterator[str]:
     """Debian's docker-registry on a free port of 127.0.0.1, for one test; yields host:port."""
-    packages = [file for file in read_slot(ROOT, tools_slot(checkout.matrix)).files if file.kind == "deb"]
-    program = Embedded(checkout.workspace.engine).programs(packages) / "usr/bin/docker-registry"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    config = tmp_path / "registry.yml"
-    config.write_text(
-        f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {tmp_path}/store}}}}\n"
-        f"http: {{addr: '127.0.0.1:{port}'}}\n"
-    )
-    # It holds no pipe of whoever runs the tests, and ends with them: nobody who waits for their output waits for it.
-    process = subprocess.Popen(
-        [str(program), "serve", str(config)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        preexec_fn=_end_with_parent,
-    )
-    try:
-        for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.wait(10)
-
-
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    with serve_registry(checkout, tmp_path) as place:
+        yield place

@@ -104,6 +104,24 @@ def test_a_stamp_that_is_lost_is_taken_back_in_the_registry(sandbox: Project, re
         assert found.returncode == ExitCode.REJECTED and words in " ".join(found.stdout.split()), found.stdout
 
 
+def test_a_retired_cell_has_no_tag_to_pull_until_it_is_published_again(
+    sandbox: Project, registry: str, tmp_path: Path
+) -> None:
+    root, place = sandbox.matrix.root, {"HALLMARK_REGISTRY": f"{registry}/hallmark"}
+    reference, reason = f"{registry}/hallmark/good:1.0-cpu", "nobody asks for it"
+    assert run_verb(root, "publish", "good-cpu", **place).returncode == ExitCode.ACCEPTED
+    run = run_verb(root, "retire", "good-cpu", "--reason", reason, **place)
+    assert run.returncode == ExitCode.ACCEPTED, run.stderr
+    found = run_verb(tmp_path, "verify", reference, "--no-signature")
+    assert found.returncode == ExitCode.REJECTED and reason in " ".join(found.stdout.split())
+    again = run_verb(root, "publish", "good-cpu", **place)
+    assert again.returncode == ExitCode.USAGE and reason in again.stdout + again.stderr
+    back = run_verb(root, "retire", "good-cpu", "--undo", "--reason", "asked for", **place)
+    assert back.returncode == ExitCode.ACCEPTED, back.stderr
+    assert run_verb(root, "publish", "good-cpu", **place).returncode == ExitCode.ACCEPTED
+    assert run_verb(tmp_path, "verify", reference, "--no-signature").returncode == ExitCode.ACCEPTED
+
+
 def test_a_rejected_image_gets_no_tag_in_the_registry(sandbox: Project, registry: str) -> None:
     run = run_verb(sandbox.matrix.root, "publish", "crash-cpu", HALLMARK_REGISTRY=f"{registry}/hallmark")
     assert run.returncode == ExitCode.REJECTED, run.stderr

@@ -11,6 +11,7 @@ import pytest
 from scripts.catalogue.gather import gather
 from scripts.catalogue.types import Standing, State
 from scripts.errors import ConfigError
+from scripts.feed import RETIRED, RETURNED
 from scripts.files import format_size
 from scripts.model import Verdict
 from tests.unit.builders import edit
@@ -255,3 +256,18 @@ def test_an_owners_run_that_does_not_hold_is_named_and_not_shown(checkout: Check
     assert told(checkout, GPU)[0] is State.NOT_BUILT
     [line] = checkout.catalogue().unread
     assert line.startswith(f"owners/{GPU}/alice.json: ") and "has 80 GB" in line
+
+
+# --- out of service
+
+
+def test_a_cell_that_was_retired_says_so_and_why_until_it_is_back(checkout: Checkout) -> None:
+    checkout.build(CPU, DIGEST, checkout.evidence(CPU))
+    checkout.say(CPU, Verdict.ACCEPTED)
+    assert checkout.page(CPU).state is State.STAMPED
+    checkout.say(CPU, Verdict.ACCEPTED, reasons=("too old",), service=RETIRED, finished="2026-11-29T06:00:00Z")
+    page = checkout.page(CPU)
+    assert (page.state, page.reasons) == (State.RETIRED, ("retired on 2026-11-29: too old",))
+    assert page.shown and page.shown.verdict is Verdict.ACCEPTED and page.shown.reasons == ()
+    checkout.say(CPU, Verdict.ACCEPTED, reasons=("asked for",), service=RETURNED, finished="2026-11-29T07:00:00Z")
+    assert checkout.page(CPU).state is State.STAMPED

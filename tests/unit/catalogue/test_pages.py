@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -14,7 +15,7 @@ from scripts.catalogue.write import write_catalogue
 from scripts.errors import ConfigError
 from scripts.model import Verdict
 from tests.unit.builders import REPOSITORY_ROOT, edit
-from tests.unit.catalogue.made import CPU, DIGEST, GPU, NASTY, OTHER, Checkout, fail, measure
+from tests.unit.catalogue.made import CPU, DIGEST, GPU, NASTY, OTHER, PRO, Checkout, fail, measure
 
 VOID = {"br", "col", "input", "link", "meta"}
 KERNEL = "void <at::native>&kernel()"
@@ -79,6 +80,7 @@ def full(checkout: Checkout) -> Checkout:
 def test_every_internal_link_resolves_and_nothing_else_is_loaded(full: Checkout) -> None:
     site = make_site(full)
     assert len(site) == 2 + 4
+    assert sorted(path.stem for path in (full.root / "site/sbom").iterdir()) == sorted([CPU, GPU, PRO, "train-cpu"])
     for name, page in site.items():
         loaded = [each.get("src", "") for tag in ("script", "img", "iframe") for each in page.all(tag)]
         loaded += [each["href"] for each in page.all("link") if each["href"] != "data:,"]
@@ -208,3 +210,42 @@ def test_what_owners_saw_is_shown_as_theirs(checkout: Checkout) -> None:
     assert "failed, as an owner says (by an earlier suite)" in page and "docker pull" not in page
     assert "driver 580.95.05, by Alice <b>" in feed and "failed, as an owner says" in feed
     assert all(each.wrong == [] for each in site.values()) and site[f"cells/{GPU}.html"].all("b") == []
+
+
+# --- what is in it
+
+
+def test_a_page_tells_what_its_image_shares_and_what_is_left_to_pull(checkout: Checkout) -> None:
+    below, own = (b"b" * 3_000_000, "Dockerfile"), (b"o" * 1_000_000, NASTY)
+    checkout.keep_layers(GPU, below, own)
+    checkout.keep_layers(CPU, below, (b"c" * 7_000_000, "torch 2.13.0"))
+    page = make_site(checkout)[f"cells/{GPU}.html"]
+    assert re.search(rf"{CPU}\s*1 of 2\s*3.0 MB\s*1.0 MB", page.text), "what the other has need not be pulled"
+    assert "The 2 layers" in page.text and NASTY in page.text and "torch 2.13.0" not in page.text
+    assert f"{CPU}.html" in [each["href"] for each in page.all("a")]
+
+
+def test_cells_of_one_candidate_are_not_said_to_share_with_each_other(checkout: Checkout) -> None:
+    checkout.keep_layers(GPU, (b"bytes", "all"))
+    checkout.keep_layers(PRO, (b"bytes", "all"))
+    page = make_site(checkout)[f"cells/{GPU}.html"]
+    assert "The 1 layers" in page.text and "left to pull" not in page.text
+
+
+def test_the_contents_are_a_file_and_a_table(checkout: Checkout) -> None:
+    digest = checkout.keep_layers(GPU, (b"bytes", "all"))
+    page = make_site(checkout)[f"cells/{GPU}.html"]
+    sbom = json.loads((checkout.root / "site/sbom" / f"{GPU}.json").read_text())
+    assert (sbom["bomFormat"], sbom["metadata"]["component"]["bom-ref"]) == ("CycloneDX", digest)
+    assert sbom["components"] and all(each["name"] in page.text for each in sbom["components"])
+    assert f"../sbom/{GPU}.json" in [each["href"] for each in page.all("a")]
+    other = json.loads((checkout.root / "site/sbom" / f"{CPU}.json").read_text())
+    assert other["metadata"]["component"]["bom-ref"].startswith("build:"), "of no digest that anybody has seen"
+
+
+def test_a_page_of_a_cell_that_was_retired_has_no_command_to_pull_it(checkout: Checkout) -> None:
+    checkout.build(CPU, evidence=checkout.evidence(CPU))
+    checkout.say(CPU, Verdict.ACCEPTED, reasons=(NASTY,), service="retired")
+    page = make_site(checkout, "registry.example.com/hallmark")[f"cells/{CPU}.html"]
+    assert NASTY in page.text and "Its tag was withdrawn" in page.text
+    assert "docker pull" not in page.text

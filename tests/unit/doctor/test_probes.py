@@ -32,7 +32,10 @@ from scripts.doctor.probes import (
 )
 from scripts.doctor.seen import Cgroup, Memory
 from scripts.errors import ConfigError, Undecided
+from scripts.oci.descriptor import OCI_MANIFEST
+from scripts.registry.client import Manifest
 from scripts.registry.failures import RegistryRefused
+from scripts.registry.withdrawn import make_withdrawal
 from scripts.smoke.gpu import find_gpus
 from tests.unit.builders import write
 from tests.unit.doctor.made import RTX
@@ -168,11 +171,12 @@ def test_a_name_that_no_registry_has_is_not_asked(known: dict[str, bool]) -> Non
 
 def test_tags_are_looked_up_one_by_one() -> None:
     class Registry:
-        def get_manifest(self, repository: object, tag: str) -> str | None:
-            return "bytes" if (str(repository), tag) == ("r.example/team/serve", "1.0") else None
+        def get_manifest(self, repository: object, tag: str) -> Manifest | None:
+            held = {"1.0": Manifest(b"{}", OCI_MANIFEST), "3.0": make_withdrawal("sha256:" + "1" * 64, "rejected")}
+            return held.get(tag) if str(repository) == "r.example/team/serve" else None
 
     registry: Any = Registry()
-    wanted = [("serve", "1.0"), ("serve", "2.0"), ("train", "1.0")]
+    wanted = [("serve", "1.0"), ("serve", "2.0"), ("serve", "3.0"), ("train", "1.0")]
     assert find_tags_in_registry("r.example/team", wanted, registry) == {("serve", "1.0")}
     docker = FakeDocker()
     docker.tags = {"sha256:1": {"hallmark/train:1.0", "other/serve:1.0"}}

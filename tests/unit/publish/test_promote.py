@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -442,3 +443,36 @@ def test_a_lock_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     with pytest.raises(Undecided, match="cannot be locked") as caught, hold_tag(tmp_path / "file/locks", "host/a:v1"):
         pytest.fail("no lock was taken")
     assert caught.value.problems[0].next_step == "make the folder writable for whoever promotes"
+
+
+# --- what a promotion moves
+
+MOST = 200_000  # bytes, both ways, for both tags
+
+
+class CountingRegistry(FakeRegistry):
+    """A registry that counts the bytes which it is sent and which it sends."""
+
+    moved = 0
+
+    def send(self, request: requests.PreparedRequest, *rest: Any, **options: Any) -> requests.Response:
+        response = super().send(request, *rest, **options)
+        raw: Any = response.raw
+        body = raw.getbuffer()
+        self.moved += len(request.body or b"") + len(body)
+        self.moved += sum(
+            len(f"{key}: {value}\r\n") for each in (request, response) for key, value in each.headers.items()
+        )
+        return response
+
+
+@pytest.mark.parametrize("size", [1_000, 1_000_000_000_000])
+def test_a_promotion_moves_no_layer_however_large_and_however_many(size: int, tmp_path: Path) -> None:
+    fake = CountingRegistry()
+    layers = [Descriptor(digest_of(b"%d" % number), size, f"{OCI_MANIFEST}+layer").to_json() for number in range(100)]
+    digest = fake.store(json.dumps({"schemaVersion": 2, "config": SUBJECT.to_json(), "layers": layers}).encode())
+    for tag in ("1.0-cpu-abcdef012345", "1.0-cpu"):
+        fake.store(OLD, tag)
+        assert promote(fake.client(), REPOSITORY, digest, tag, tmp_path).changed
+    assert fake.moved < MOST
+    assert not [request for request in fake.requests if "/blobs/" in str(request.url)]

@@ -34,7 +34,8 @@ class FakeRegistry(BaseAdapter):
         self.referrers, self.deletes_tags = referrers, deletes_tags
         self.ranges = True
         self.by_proxy = False  # to look for one at each request takes as long as all the rest
-        self.page = 1000  # entries in one reply of the referrers API
+        self.page = 1000  # entries in one reply of the referrers API, and of the list of tags
+        self.date = ""  # what its clock says, in HTTP's form
         self.path = REPOSITORY.path  # a pattern: the repositories that there are, all with the same contents
         self.blobs: dict[str, bytes] = {}
         self.manifests: dict[str, tuple[bytes, str]] = {}
@@ -91,7 +92,7 @@ class FakeRegistry(BaseAdapter):
         url = urlsplit(str(request.url))
         body = request.body if isinstance(request.body, bytes) else b""
         if url.path == "/v2/":
-            return reply(request, 200)
+            return reply(request, 200, headers={"Date": self.date} if self.date else {})
         if url.path.endswith("/blobs/uploads/"):
             return reply(request, 202, headers={"Location": "/upload/1?_state=secret-state"})
         if url.path.startswith("/upload/"):
@@ -102,6 +103,8 @@ class FakeRegistry(BaseAdapter):
             return reply(request, 201, headers={"Docker-Content-Digest": digest})
         if match := re.fullmatch(rf"/v2/{self.path}/referrers/([^/]+)", url.path):
             return self._referrers(request, match[1])
+        if re.fullmatch(rf"/v2/{self.path}/tags/list", url.path):
+            return self._tags(request)
         match = re.fullmatch(rf"/v2/{self.path}/(blobs|manifests)/([^/]+)", url.path)
         assert match, url.path
         serve = self._blob if match[1] == "blobs" else self._manifest
@@ -124,6 +127,15 @@ class FakeRegistry(BaseAdapter):
         body = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": shown}).encode()
         return reply(request, 200, body, {"Content-Type": OCI_INDEX, **headers})
 
+    def _tags(self, request: requests.PreparedRequest) -> requests.Response:
+        """The list of tags, a page at a time."""
+        names = sorted(name for name in self.manifests if ":" not in name)
+        last = parse_qs(urlsplit(str(request.url)).query).get("last", [""])[0]
+        shown = [name for name in names if name > last][: self.page]
+        more = shown and shown[-1] != names[-1]
+        headers = {"Link": f'<{urlsplit(str(request.url)).path}?last={shown[-1]}>; rel="next"'} if more else {}
+        return reply(request, 200, json.dumps({"name": "image", "tags": shown or None}).encode(), headers)
+
     def _manifest(
         self, request: requests.PreparedRequest, reference: str, spoil: Callable[[bytes], bytes]
     ) -> requests.Response:
@@ -141,7 +153,9 @@ class FakeRegistry(BaseAdapter):
         if reference not in self.manifests:
             return refuse(request, 404, "MANIFEST_UNKNOWN")
         if request.method == "DELETE":
-            del self.manifests[reference]
+            named = self.manifests.pop(reference)
+            for tag in [name for name, held in self.manifests.items() if ":" in reference and held == named]:
+                del self.manifests[tag]
             return reply(request, 202)
         data, media_type = self.manifests[reference]
         return reply(request, 200, spoil(data), {"Content-Type": media_type})

@@ -585,3 +585,39 @@ def test_a_next_page_whose_address_cannot_be_read_is_refused() -> None:
     fake.gate = lambda request: reply(request, 200, b"{}", headers)
     with pytest.raises(RegistryRefused, match="an address for the next page that cannot be read"):
         fake.client().list_referrers(REPOSITORY, "sha256:" + "a" * 64)
+
+
+def test_tags_are_listed_to_the_last_page() -> None:
+    fake = FakeRegistry()
+    assert fake.client().list_tags(REPOSITORY) == []
+    for name in ("b", "a", "c"):
+        fake.store(name.encode(), name)
+    assert fake.client().list_tags(REPOSITORY) == ["a", "b", "c"]
+    fake.page = 1
+    assert fake.client().list_tags(REPOSITORY) == ["a", "b", "c"]
+    fake.faults = {len(fake.requests) + 1: lambda _, request: refuse(request, 404, "NAME_UNKNOWN")}
+    assert fake.client().list_tags(REPOSITORY) == []
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b'{"tags": {}}', b'{"tags": [1]}'])
+def test_a_list_of_tags_that_is_none_is_refused(body: bytes) -> None:
+    fake = FakeRegistry()
+    fake.gate = lambda request: reply(request, 200, body)
+    with pytest.raises(RegistryRefused, match="list of tags is none"):
+        fake.client().list_tags(REPOSITORY)
+
+
+def test_a_manifest_is_deleted_by_its_digest_and_is_gone_the_second_time() -> None:
+    fake = FakeRegistry()
+    digest = fake.store(DATA, "v1")
+    assert fake.client().delete_manifest(REPOSITORY, digest) and fake.manifests == {}
+    assert fake.client().delete_manifest(REPOSITORY, digest)
+    fake.deletes_tags = False
+    assert not fake.client().delete_manifest(REPOSITORY, digest)
+
+
+@pytest.mark.parametrize("date", ["", "soon", "Sun, 29 Nov 2026 12:00:00 GMT"])
+def test_a_registrys_clock_is_read_where_it_has_one(date: str) -> None:
+    fake = FakeRegistry()
+    fake.date = date
+    assert fake.client().read_clock(REPOSITORY) == (1795953600.0 if date.endswith("GMT") else None)

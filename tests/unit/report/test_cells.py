@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts.errors import Problem
+from scripts.feed import RETIRED, Entry
 from scripts.matrix import load_matrix
 from scripts.model import Verdict
 from scripts.pipeline import CellReport, CellVerdict
@@ -64,12 +65,17 @@ def test_a_row_is_never_written_again() -> None:
 
 def test_verdicts_are_told_with_their_whole_digest_and_reasons(capsys: pytest.CaptureFixture[str]) -> None:
     rejected = CellVerdict("serve-cpu", DIGEST, Verdict.REJECTED, ("load: failed: [red] no kernel", "serve: skipped"))
-    show_verdicts([rejected, CellVerdict("train-cpu", "", Verdict.INCONCLUSIVE, ("not built yet",))])
+    retired = Entry(
+        "train-cpu", "", "", Verdict.ACCEPTED, ("old",), "", "", "2026-11-29T05:00:00Z", 0, 0, "0.1.0", service=RETIRED
+    )
+    rows = [rejected, CellVerdict("train-cpu", "", Verdict.INCONCLUSIVE, ("not built yet",))]
+    show_verdicts(rows, {"train-cpu": retired})
     assert [line.split() for line in capsys.readouterr().out.splitlines()[1:]] == [
         ["serve-cpu", "rejected", DIGEST],
-        ["train-cpu", "inconclusive", "–"],
+        ["train-cpu", "inconclusive,", "retired", "–"],
         ["serve-cpu:", "load:", "failed:", "[red]", "no", "kernel"],
         ["serve-cpu:", "serve:", "skipped"],
+        ["train-cpu:", "retired", "on", "2026-11-29T05:00:00Z:", "old"],
         ["train-cpu:", "not", "built", "yet"],
     ]
 
