@@ -244,7 +244,7 @@ def test_what_prints_all_the_time_has_no_more_time_than_others() -> None:
         lines.append(line)
         time.sleep(0.01)
 
-    ending = run(setup, dataclasses.replace(REQUEST, timeout_s=0.05), slowly)
+    ending = run(setup, dataclasses.replace(REQUEST, timeout_s=0.5), slowly)
     assert ending.timed_out and 0 < len(lines) < 100
 
 
