@@ -73,9 +73,10 @@ def _image(folder: Path, table: Table, cuda: Collection[str] | None, recipes: tu
 def _recipes(
     table: Table, cuda: Collection[str] | None, recipes: tuple[str, ...]
 ) -> list[tuple[tuple[str, str], Recipe]]:
+    known = frozenset(recipes)
     found = []
     for name, lines in [(name, table.table(name)) for name in table.names()]:
-        if recipes and name not in recipes:
+        if known and name not in known:
             table.note(f"unknown recipe `{name}`", next_step=name_some(recipes, _NONE))
         for line, item in [(line, lines.table(line)) for line in lines.names()]:
             if cuda is not None and line not in (*cuda, "cpu"):
