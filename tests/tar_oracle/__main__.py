@@ -9,20 +9,17 @@ tests, with Go's answers.
 from __future__ import annotations
 
 import argparse
-import base64
 import json
-import shutil
-import subprocess
 import sys
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tests.tar_oracle.compare import CORPUS, compare
+from tests.tar_oracle.go import Engine, build, encode, has_go
 from tests.tar_oracle.made import make_image
 
 _KEPT = {"files": 120, "refused": 40, "odd": 20, "disagree": 8}  # images in the corpus: the first of each kind
@@ -34,15 +31,15 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the number of the first image")
     parser.add_argument("--keep", action="store_true", help="write the corpus of the unit tests anew")
     options = parser.parse_args()
-    if not shutil.which("go"):
+    if not has_go():
         sys.exit("Go is missing (Debian: apt-get install golang-go)")
     answers: Counter[str] = Counter()
     differences = 0
     kept: list[dict[str, Any]] = []
-    with asking() as ask:
+    with tempfile.TemporaryDirectory(prefix="hallmark-oracle-") as folder, Engine(build(Path(folder))) as engine:
         for number in range(options.first, options.first + options.images):
             layers = make_image(number)
-            answer = ask(layers)
+            answer = engine.ask(layers)
             kind = find_kind(answer)
             answers[kind] += 1
             if found := compare(layers, answer):
@@ -66,30 +63,6 @@ def main() -> int:
 def find_kind(answer: Mapping[str, Any]) -> str:
     """What kind of answer Go gave."""
     return next((kind for kind in ("refused", "disagree", "odd") if kind in answer), "files")
-
-
-def encode(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
-@contextmanager
-def asking() -> Iterator[Any]:
-    """A function that says what an engine makes of an image, by its layers."""
-    with tempfile.TemporaryDirectory(prefix="hallmark-oracle-") as folder:
-        program = Path(folder) / "unpack"
-        source = Path(__file__).with_name("unpack.go")
-        subprocess.run(["go", "build", "-o", program, source], check=True)
-        with subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as engine:
-            assert engine.stdin and engine.stdout
-            stdin, stdout = engine.stdin, engine.stdout
-
-            def ask(layers: Sequence[bytes]) -> Any:
-                stdin.write(json.dumps({"layers": [encode(layer) for layer in layers]}).encode() + b"\n")
-                stdin.flush()
-                return json.loads(stdout.readline())
-
-            yield ask
-            stdin.close()
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {"plain": bytes, "gzip": gzip
 def find_diff_id(layer: bytes) -> str:
     """The digest of a layer's plain bytes; of one that is no layer, of the bytes that there are."""
     try:
-        return scan_layer(io.BytesIO(layer), "", lambda path, member, content: None).diff_id
+        return scan_layer(io.BytesIO(layer), "made layer", lambda path, member, content: None).diff_id
     except HallmarkError:
         return digest_of(layer)
 
