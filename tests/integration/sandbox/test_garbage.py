@@ -46,12 +46,12 @@ def test_what_was_never_accepted_is_deleted_and_what_has_a_tag_stays(
         found = find_garbage(registry, repository, entries, lambda cell: True, (), time.time())
         [leftover] = found.leftovers
         assert leftover.digest == rejected.digest and len(leftover.attached) == 1 and leftover.index
-        before = registry.list_tags(repository)
-        assert before == sorted(["1.0-cpu", rejected.digest.replace(":", "-")])
+        tags = {"1.0-cpu", rejected.digest.replace(":", "-")}
+        assert set(registry.list_tags(repository)) == tags
         if not deletes:
             with pytest.raises(Undecided, match="the registry deletes nothing"):
                 delete(registry, repository, leftover)
-            assert registry.list_tags(repository) == before and registry.get_manifest(repository, rejected.digest)
+            assert set(registry.list_tags(repository)) == tags and registry.get_manifest(repository, rejected.digest)
             return
         delete(registry, repository, leftover)
         assert registry.list_tags(repository) == ["1.0-cpu"]
