@@ -53,7 +53,22 @@ class Engine:
         try:
             yield
         except (DockerException, requests.RequestException) as error:
-            raise Undecided(f"the engine failed: {error}", self.host, "nox -s engine -- status") from error
+            raise Undecided(f"the engine failed: {error}", self.host, self.mend) from error
+
+    @property
+    def away(self) -> bool:
+        """Whether it is on another machine, and shares no files with this one."""
+        return False
+
+    @property
+    def mend(self) -> str:
+        """What to do where it fails."""
+        return "nox -s engine -- status"
+
+    @contextmanager
+    def sharing(self, folder: Path) -> Iterator[None]:
+        """Let containers share what they write to a folder of this machine, while the block runs."""
+        yield
 
     @cached_property
     def data_root(self) -> Path:
