@@ -8,6 +8,7 @@ from pathlib import Path
 from scripts.assemble.types import BuildOptions
 from scripts.console import note
 from scripts.engine import Embedded, Engine, probe_host
+from scripts.engine.remote import RemoteEngine, open_remote
 from scripts.errors import ConfigError, Problem, Undecided
 from scripts.fetch import fetch_files
 from scripts.lock import read_slot, tools_slot
@@ -63,6 +64,11 @@ def open_engine(project: Project) -> Engine:
         return [cache.path(package.sha256) for package in packages]
 
     return Embedded(project.workspace.engine).up(packages, fetch)
+
+
+def find_remote(project: Project, path: str | None) -> RemoteEngine | None:
+    """The engine of HALLMARK_GPU_HOST, with the docker CLI found on `path`. Raises Undecided where it will not do."""
+    return open_remote(project.site.gpu_host, path) if project.site.gpu_host else None
 
 
 def find_running(project: Project) -> Engine | None:

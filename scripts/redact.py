@@ -57,10 +57,18 @@ def find_private() -> Private:
 def add_private(private: Private, engine: str, address: str, site: Site, folders: Iterable[Path | None]) -> Private:
     """The same with the engine's name and address, other folders, and what the site is set up with."""
     return Private(
-        private.words | ({engine} - {"", "localhost"}),
+        private.words | ({engine, *_name_parts(site.gpu_host)} - _EVERYWHERE),
         private.folders | {str(folder) for folder in (*folders, *site.wheels) if folder},
-        private.names | {address, site.registry, site.registry.partition("/")[0], *site.mirrors} - {""},
+        private.names | {address, site.registry, site.registry.partition("/")[0], *site.mirrors, site.gpu_host} - {""},
     )
+
+
+def _name_parts(address: str) -> set[str]:
+    """The user, the host and its first label in an engine's address, or a context's name: what errors say alone."""
+    rest = address.partition("://")[2] or address
+    user, _, host = rest.partition("/")[0].rpartition("@")
+    name = re.sub(r":\d+$", "", host).strip("[]")
+    return {user.partition(":")[0], name} | (set() if _IPV4.fullmatch(name) else {name.partition(".")[0]})
 
 
 def redact(text: str, private: Private) -> str:

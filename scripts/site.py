@@ -21,10 +21,22 @@ from scripts.text import name_some
 
 ENGINES = ("auto", "host", "embedded")
 COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
-_NAMES = ("BUILDER", "COMPRESSION", "ENGINE", "MIRRORS", "REGISTRY", "SIGNING_KEY", "SIGNING_PASSWORD", "WHEELS")
+_NAMES = (
+    "BUILDER",
+    "COMPRESSION",
+    "ENGINE",
+    "GPU_HOST",
+    "MIRRORS",
+    "REGISTRY",
+    "SIGNING_KEY",
+    "SIGNING_PASSWORD",
+    "WHEELS",
+)
 _OURS = re.compile(r"HALLMARK_")
 _PLACE = "environment"
 _BUILDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+# What the docker CLI takes for --host, and for --context.
+_GPU_HOST = re.compile(r"(ssh|tcp|unix)://[!-~]+|[A-Za-z0-9][A-Za-z0-9_.+-]*")
 # As `registry.reference` reads it, less the image's own name, which is added to it.
 _REGISTRY = re.compile(
     r"(\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?|localhost(:[0-9]{1,5})?|[A-Za-z0-9][A-Za-z0-9-]*(:[0-9]{1,5})"
@@ -45,6 +57,7 @@ class Site:
     builders: tuple[str, ...] = ("default",)
     signing_key: Path | None = None
     signing_password: str = field(default="", repr=False)
+    gpu_host: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Site:
@@ -63,6 +76,7 @@ class Site:
             builders=builders,
             signing_key=Path(values["SIGNING_KEY"]) if values["SIGNING_KEY"] else None,
             signing_password=values["SIGNING_PASSWORD"],
+            gpu_host=values["GPU_HOST"],
         )
         unknown = sorted(set(filter(_OURS.match, environment)) - {f"HALLMARK_{name}" for name in _NAMES})
         known = f"known: {', '.join(f'HALLMARK_{name}' for name in _NAMES)}"
@@ -75,8 +89,7 @@ class Site:
         return site
 
     def _find_problems(self, values: Mapping[str, str]) -> Iterator[Problem]:
-        if self.engine not in ENGINES:
-            yield Problem(f"HALLMARK_ENGINE={self.engine}", _PLACE, name_some(ENGINES))
+        yield from self._find_engine_problems()
         if self.compression not in COMPRESSIONS:
             yield Problem(f"HALLMARK_COMPRESSION={self.compression}", _PLACE, name_some(COMPRESSIONS))
         if not all(map(_BUILDER.fullmatch, self.builders)) or len(set(self.builders)) != len(self.builders):
@@ -94,6 +107,15 @@ class Site:
                 yield Problem(f"HALLMARK_WHEELS: {folder} is not a folder", _PLACE, "create or correct it")
         if self.signing_key and not os.path.isfile(self.signing_key):  # noqa: PTH113
             yield Problem(f"HALLMARK_SIGNING_KEY: {self.signing_key} is not a file", _PLACE, "create or correct it")
+
+    def _find_engine_problems(self) -> Iterator[Problem]:
+        if self.engine not in ENGINES:
+            yield Problem(f"HALLMARK_ENGINE={self.engine}", _PLACE, name_some(ENGINES))
+        if self.gpu_host and not _GPU_HOST.fullmatch(self.gpu_host):
+            found = f"HALLMARK_GPU_HOST={self.gpu_host} is no engine's address, nor a docker context's name"
+            yield Problem(
+                found, _PLACE, "write it as ssh://me@gpubox or tcp://gpubox:2376; `docker context ls` has names"
+            )
 
 
 def _find_cache(environment: Mapping[str, str]) -> Path | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from scripts.assemble.types import Step
 from scripts.buildkit.builder import Builder
 from scripts.engine import Engine
 from scripts.engine.images import list_images, remove_image, tags_of
+from scripts.engine.remote import remove_left
 from scripts.engine.sandbox import remove_abandoned
 from scripts.errors import Undecided
 from scripts.files import parse_json
@@ -32,10 +33,13 @@ def trim(workspace: Workspace, builder: Builder, steps: Iterable[Step]) -> None:
             _remove(workspace, folder.name, folder)
 
 
-def clean(workspace: Workspace, engine: Engine | None, builder: Builder | None, cache: Path, *, inputs: bool) -> int:
+def clean(
+    workspace: Workspace, engines: Sequence[Engine], builder: Builder | None, cache: Path, *, inputs: bool
+) -> int:
     """Free everything that no tag needs, and with `inputs` the cache too; returns the bytes freed on this disk.
 
-    What another run holds just now stays.
+    `engines` are all that may have tags: evidence of what none of them has tagged goes. What another run holds just now
+    stays.
     """
     before = shutil.disk_usage(workspace.root).free
     shutil.rmtree(workspace.contexts(""), ignore_errors=True)
@@ -45,15 +49,16 @@ def clean(workspace: Workspace, engine: Engine | None, builder: Builder | None, 
         shutil.rmtree(folder, ignore_errors=True)
     if builder:
         builder.prune(everything=True)
-    if engine:
+    for engine in engines:
         remove_abandoned(engine)
+        remove_left(engine)
         for digest in list_images(engine):
             if not tags_of(engine, digest):
                 remove_image(engine, digest)
-        for run in _folders(workspace.runs):
-            digest = str(_read(run / "build.json").get("digest", ""))
-            if not digest or not tags_of(engine, digest):
-                _remove(workspace, run.name, run)
+    for run in _folders(workspace.runs) if engines else ():
+        digest = str(_read(run / "build.json").get("digest", ""))
+        if not digest or not any(tags_of(engine, digest) for engine in engines):
+            _remove(workspace, run.name, run)
     return max(0, shutil.disk_usage(workspace.root).free - before)
 
 

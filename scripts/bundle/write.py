@@ -110,7 +110,9 @@ def _find_private(bench: Bench) -> Private:
     except (OSError, RuntimeError, KeyError) as error:
         step = "give this user a home folder"
         raise Undecided("what is private here is not known, so nothing is written", "--bundle", step) from error
-    with bench.engine.explaining():
-        name = str(bench.engine.client.info().get("Name") or "")
     folders = (bench.project.matrix.root, bench.project.site.cache)
-    return add_private(private, name, bench.engine.host, bench.project.site, folders)
+    for engine in (bench.engine, bench.gate):
+        with engine.explaining():
+            name = str(engine.client.info().get("Name") or "")
+        private = add_private(private, name, engine.host, bench.project.site, folders)
+    return private

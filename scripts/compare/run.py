@@ -98,15 +98,18 @@ def measure(bench: Bench, subjects: Sequence[Subject], asked: Asked) -> tuple[st
         for subject in subjects:
             try:
                 job = subject.job
-                if job.cell.target.has_gpu:
-                    choose_targets(job.cell, bench.look())
-                    # One for all of them, which is held once.
-                    gpu = gpu or stack.enter_context(bench.hold_gpus(job.cell, 1))[0]
                 candidate = obtain_candidate(bench, job)
+                if bench.remote:
+                    load(bench, job.step, candidate, may_build=False)  # GPUs elsewhere are asked for in the image
+                if job.cell.target.has_gpu:
+                    choose_targets(job.cell, bench.find_gpus(candidate.digest), bench.place)
+                    # One for all of them, which is held once.
+                    gpu = gpu or stack.enter_context(bench.hold_gpus(job.cell, candidate.digest, 1))[0]
                 load(bench, job.step, candidate, may_build=False)
                 work = stack.enter_context(bench.workspace.claim(f"compare-{job.cell.id}"))
+                stack.enter_context(bench.gate.sharing(open_cache(work)))
                 ready.append((subject, candidate, work))
-                machine = machine_of(describe_host(bench.engine, gpu))
+                machine = machine_of(describe_host(bench.gate, candidate.digest, gpu))
             except HallmarkError as error:
                 undecided[subject.job.cell.id] = explain(error)
         if subjects and not ready:
@@ -138,7 +141,7 @@ def measure_part(
     cell = subject.job.cell
     if find_gap(cell, part):
         return
-    host = describe_host(bench.engine, gpu)
+    host = describe_host(bench.gate, digest, gpu)
     known = subject.recall(bench.workspace, part, digest)
     if known and not asked.again and machine_of(known.host) == machine_of(host) and count_runs(known) >= asked.runs:
         return
@@ -147,7 +150,7 @@ def measure_part(
     with announce(cell.id, f"compare {part}") as update:
         lay_out(scenario, subject, folder, update)
         environment = make_environment(cell, scenario) | {"HALLMARK_RUNS": str(asked.runs)}
-        ended = run_watched(bench.engine, digest, folder, scenario, environment, gpu, open_cache(work), SCRIPT)
+        ended = run_watched(bench.gate, digest, folder, scenario, environment, gpu, open_cache(work), SCRIPT)
     keep_evidence(subject.job.cell_folder(bench.workspace), part, ask_id, digest, ended, host, KIND)
 
 

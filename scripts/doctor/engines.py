@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from scripts.doctor.find_engine import UP, mend_host
-from scripts.doctor.seen import Cgroup, EngineSeen, Finding, Mark, Unseen
+from scripts.doctor.seen import Cgroup, EngineSeen, Finding, GateSeen, Mark, Unseen
 from scripts.engine.host import CONTAINERD, find_shortcoming, read_store
 
 _ACCESS = {"cdi": "CDI", "nvidia": "NVIDIA's runtime"}
@@ -48,6 +48,19 @@ def judge_access(seen: EngineSeen | Unseen, ways: Mapping[str, str | Unseen]) ->
     grouped = {way: [index for index, other in ways.items() if other == way] for way in ways.values()}
     parts = [f"{_ACCESS.get(str(way), way)} (GPU {', '.join(indices)})" for way, indices in grouped.items()]
     return Finding(Mark.THERE, topic, f"the engine hands GPUs out by {' and '.join(parts)}")
+
+
+def judge_gate(seen: GateSeen | Unseen | None, address: str) -> list[Finding]:
+    """Where candidates are tested, if that is in the engine of HALLMARK_GPU_HOST (None: there is no such)."""
+    topic = "gpu host"
+    if seen is None:
+        return []
+    if isinstance(seen, Unseen):
+        return [Finding(Mark.MISSING, topic, f"{address}: {seen.cause}", seen.next_step or "unset HALLMARK_GPU_HOST")]
+    text = f"candidates are tested and tagged at {seen.address}: Docker Engine {seen.version}"
+    if seen.refusal:
+        return [Finding(Mark.MISSING, topic, f"{text}; {seen.refusal.cause}", seen.refusal.next_step)]
+    return [Finding(Mark.THERE, topic, f"{text}, GPUs by {_ACCESS.get(seen.access, seen.access)}")]
 
 
 def judge_cgroup(seen: Cgroup | Unseen, engine: EngineSeen | Unseen) -> Finding:

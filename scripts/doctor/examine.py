@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from scripts.doctor.ask import LIMIT_S, Asked
-from scripts.doctor.engines import judge_access, judge_cgroup, judge_engine
+from scripts.doctor.engines import judge_access, judge_cgroup, judge_engine, judge_gate
 from scripts.doctor.gpus import judge_gpus
 from scripts.doctor.images import Choice, judge_images, list_choices, list_needs, tag_of
 from scripts.doctor.machine import judge_clock, judge_disk, judge_memory, judge_registry, judge_setting
@@ -67,6 +67,8 @@ def examine(root: Path, probes: Probes | None = None, limit_s: float = LIMIT_S) 
     running = None if isinstance(engine, Unseen) else engine.engine
     folders = {"the engine": _data_of(engine, workspace), "the cache": site.cache, "the checkout": root}
     asked_disks = {name: ask(partial(probes.disk, folder)) for name, folder in folders.items() if folder}
+    path = running.environment.get("PATH") if running else None
+    asked_gate = ask(partial(probes.gate, site.gpu_host, path)) if site.gpu_host else None
     asked_ways = [(gpu.index, ask(partial(probes.access, running, gpu)) if running else None) for gpu in shown]
     choices = list_choices(matrix, shown) if matrix else []
     tags = _find_tags(probes, choices, site.registry, registry, engine, limit_s)
@@ -78,6 +80,7 @@ def examine(root: Path, probes: Probes | None = None, limit_s: float = LIMIT_S) 
         judge_engine(engine),
         judge_gpus(gpus, asked_devices.answer(), matrix),
         judge_access(engine, ways),
+        *judge_gate(asked_gate.answer() if asked_gate else None, site.gpu_host),
         judge_disk(disks, gpu=bool(shown)),
         judge_memory(asked_memory.answer(), list_needs(matrix, choices) if matrix else {}),
         judge_cgroup(asked_cgroup.answer(), engine),

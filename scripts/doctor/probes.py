@@ -16,10 +16,11 @@ from pathlib import Path
 
 from scripts.doctor.ask import explain
 from scripts.doctor.find_engine import find_engine
-from scripts.doctor.seen import Cgroup, Clock, Disk, EngineSeen, Memory, RegistrySeen
+from scripts.doctor.seen import Cgroup, Clock, Disk, EngineSeen, GateSeen, Memory, RegistrySeen
 from scripts.engine import Engine
 from scripts.engine.images import digest_of_tag
-from scripts.errors import HallmarkError
+from scripts.engine.remote import open_remote
+from scripts.errors import HallmarkError, Undecided
 from scripts.publish.stamp import NAMESPACE, name_repository
 from scripts.redact import Private, find_private
 from scripts.registry.auth import find_credentials
@@ -28,7 +29,7 @@ from scripts.registry.reference import Repository
 from scripts.registry.transport import Transport
 from scripts.registry.withdrawn import read_withdrawal
 from scripts.site import Site
-from scripts.smoke.gpu import Gpu, find_gpus, request_device
+from scripts.smoke.gpu import Gpu, find_gpus, request_all, request_device
 from scripts.workspace import Workspace
 
 Tag = tuple[str, str]  # an image's name, and a tag of it
@@ -49,6 +50,15 @@ def count_nvidia_devices(bus: Path = Path("/sys/bus/pci/devices")) -> int:
 def find_access(engine: Engine, gpu: Gpu) -> str:
     """The driver of the request that the engine takes for a GPU. Raises Undecided where it takes none."""
     return str(request_device(engine, gpu).driver)
+
+
+def look_at_gate(address: str, path: str | None) -> GateSeen:
+    """The engine of HALLMARK_GPU_HOST, and the driver of the request that it takes for GPUs. Raises Undecided."""
+    engine = open_remote(address, path)
+    try:
+        return GateSeen(address, engine.version, str(request_all(engine).driver))
+    except Undecided as error:
+        return GateSeen(address, engine.version, refusal=explain(error))
 
 
 def look_at_disk(folder: Path) -> Disk:
@@ -142,6 +152,7 @@ class Probes:
     gpus: Callable[[], list[Gpu]] = find_gpus
     devices: Callable[[], int] = count_nvidia_devices
     access: Callable[[Engine, Gpu], str] = find_access
+    gate: Callable[[str, str | None], GateSeen] = look_at_gate
     disk: Callable[[Path], Disk] = look_at_disk
     memory: Callable[[], Memory] = read_memory
     cgroup: Callable[[], Cgroup] = read_cgroup

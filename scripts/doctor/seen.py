@@ -58,6 +58,16 @@ class EngineSeen:
 
 
 @dataclass(frozen=True)
+class GateSeen:
+    """The engine of HALLMARK_GPU_HOST: its version, and by what it hands GPUs out; `refusal`: why it hands out none."""
+
+    address: str
+    version: str
+    access: str = ""
+    refusal: Unseen | None = None
+
+
+@dataclass(frozen=True)
 class Disk:
     """The file system under a folder: its number, bytes free on it, and whether we may write to the folder."""
 

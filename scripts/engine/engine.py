@@ -56,7 +56,22 @@ class Engine:
             with naming_nonsense():
                 yield
         except FAILURES as error:
-            raise Undecided(f"the engine failed: {_say(error)}", self.host, "nox -s engine -- status") from error
+            raise Undecided(f"the engine failed: {_say(error)}", self.host, self.mend) from error
+
+    @property
+    def away(self) -> bool:
+        """Whether it is on another machine, and shares no files with this one."""
+        return False
+
+    @property
+    def mend(self) -> str:
+        """What to do where it fails."""
+        return "nox -s engine -- status"
+
+    @contextmanager
+    def sharing(self, folder: Path) -> Iterator[None]:
+        """Let containers share what they write to a folder of this machine, while the block runs."""
+        yield
 
     @cached_property
     def data_root(self) -> Path:

@@ -56,7 +56,7 @@ def load_layout(engine: Engine, folder: Path, digest: str) -> None:
     if failure:
         raise failure
     if not has_image(engine, digest):
-        raise Undecided(f"the engine did not load {digest}: {answers[-1:]}", str(folder), "nox -s engine -- status")
+        raise Undecided(f"the engine did not load {digest}: {answers[-1:]}", engine.host, engine.mend)
 
 
 def export_layout(engine: Engine, digest: str, folder: Path, update: Update) -> Layout:

@@ -23,21 +23,26 @@ from scripts.engine import Engine
 from scripts.fetch import Cache, fetch_files
 from scripts.model import Cell, LockedFile
 from scripts.oci.layout import Layout
-from scripts.project import Project, open_engine
+from scripts.project import Project, find_remote, open_engine
 from scripts.registry.client import Registry
-from scripts.smoke.gpu import Gpu, find_gpus, hold_targets
+from scripts.smoke.away import find_gpus_there
+from scripts.smoke.gpu import HERE, Gpu, find_gpus, hold_targets
 from scripts.workspace import Workspace
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What the stages of every cell work with. `look` (for GPUs) and `open_registry` lead out of the process."""
+    """What the stages of every cell work with. `look` (for GPUs) and `open_registry` lead out of the process.
+
+    `engine` is the one that images are built in, `remote` that of another machine that they are tested in, if any.
+    """
 
     project: Project
     engine: Engine
     workshop: Workshop
     look: Callable[[], list[Gpu]] = find_gpus
     open_registry: Callable[[], Registry] = Registry
+    remote: Engine | None = None
     _fetching: Lock = field(default_factory=Lock, repr=False, compare=False)
     _compiling: Semaphore = field(init=False, repr=False, compare=False)
 
@@ -49,6 +54,16 @@ class Bench:
         return self.project.workspace
 
     @property
+    def gate(self) -> Engine:
+        """The engine that candidates are loaded, tested and tagged in."""
+        return self.remote or self.engine
+
+    @property
+    def place(self) -> str:
+        """What the gate's machine is called in a sentence."""
+        return self.remote.host if self.remote else HERE
+
+    @property
     def builder(self) -> Builder:
         return self.workshop.builder
 
@@ -56,14 +71,19 @@ class Bench:
     def cache(self) -> Cache:
         return Cache(self.project.site.cache)
 
-    def hold_gpus(self, cell: Cell, most: int | None = None) -> AbstractContextManager[tuple[Gpu, ...]]:
-        """The GPUs of this machine that a cell is for, for this run alone. Raises Undecided where there is none."""
-        return hold_targets(cell, self.look, self.project.site.cache / "locks", most)
+    def find_gpus(self, digest: str) -> list[Gpu]:
+        """The gate's GPUs; on another machine the image of this digest, which is there, is asked. Raises Undecided."""
+        return find_gpus_there(self.remote, digest) if self.remote else self.look()
+
+    def hold_gpus(self, cell: Cell, digest: str, most: int | None = None) -> AbstractContextManager[tuple[Gpu, ...]]:
+        """The gate's GPUs that a cell is for, for this run alone. Raises Undecided where there is none."""
+        return hold_targets(cell, partial(self.find_gpus, digest), self.project.site.cache / "locks", most, self.place)
 
     def stop(self) -> None:
         """End what other threads have the builders and the engine do, so that they can end themselves."""
         self.builder.stop()
-        self.engine.end_containers()
+        for engine in (self.engine, self.gate):
+            engine.end_containers()
 
     def fetch(self, name: str, files: Sequence[LockedFile]) -> None:
         """Bring these inputs into the cache; cells side by side wait for one another, as they share most of them."""
@@ -95,8 +115,8 @@ class Bench:
 
 
 def open_bench(project: Project) -> Bench:
-    """The engine that this site uses, started if need be, and a workshop on it."""
+    """The engine that this site uses, started if need be, a workshop on it, and the engine of HALLMARK_GPU_HOST."""
     engine = open_engine(project)
     builder = open_builder(engine, project.site.builders)
     workshop = Workshop(builder, Cache(project.site.cache), partial(SandboxCompiler, engine))
-    return Bench(project, engine, workshop)
+    return Bench(project, engine, workshop, remote=find_remote(project, engine.environment.get("PATH")))

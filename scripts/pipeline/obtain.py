@@ -41,7 +41,7 @@ def obtain(bench: Bench, step: Step) -> Obtained:
         known = read_candidate(bench.workspace, step.build_id)
         if known and (
             find_layout(bench, step.build_id, known.digest)
-            or has_image(bench.engine, known.digest)
+            or has_image(bench.gate, known.digest)
             or _is_in_registry(bench, step, known.digest)
         ):
             return Obtained(known, "unchanged")
@@ -72,12 +72,12 @@ def obtain_layout(bench: Bench, step: Step, candidate: Candidate, *, may_build: 
 
 def load(bench: Bench, step: Step, candidate: Candidate, *, may_build: bool) -> None:
     """Have the candidate in the engine, where it is tested and tagged."""
-    if has_image(bench.engine, candidate.digest):
+    if has_image(bench.gate, candidate.digest):
         return
     layout = obtain_layout(bench, step, candidate, may_build=may_build)
-    with announce(step.name, "load"):
+    with announce(step.name, f"load at {bench.remote.host}" if bench.remote else "load"):
         bench.builder.prune()  # before the image is unpacked there, what its build left behind can go
-        load_layout(bench.engine, layout.folder, candidate.digest)
+        load_layout(bench.gate, layout.folder, candidate.digest)
 
 
 def obtain_suite(bench: Bench, job: Job) -> SuiteFiles:
@@ -103,9 +103,9 @@ def find_layout(bench: Bench, build_id: str, digest: str) -> Layout | None:
 
 def bring(bench: Bench, step: Step, digest: str, folder: Path) -> Layout | None:
     """An image from the engine, or else from the site's registry, as a new layout; None where neither has it."""
-    if has_image(bench.engine, digest):
+    if has_image(bench.gate, digest):
         with announce(step.name, "export") as update:
-            return export_layout(bench.engine, digest, folder, update)
+            return export_layout(bench.gate, digest, folder, update)
     if _is_in_registry(bench, step, digest):
         with announce(step.name, "pull") as update:
             repository = name_repository(bench.project.site.registry, step.image.name)

@@ -52,9 +52,9 @@ def _take(bench: Bench, step: Step, digest: str, source: str, folder: Path) -> L
         update(f"from {source}")
         path = Path(source)
         if source == FROM_ENGINE:
-            if not has_image(bench.engine, digest):
+            if not has_image(bench.gate, digest):
                 raise Undecided("the engine does not have it", digest, "load it, or name another place with --from")
-            layout = export_layout(bench.engine, digest, folder, update)
+            layout = export_layout(bench.gate, digest, folder, update)
         elif path.is_dir():
             layout = _copy(path, folder)
         elif path.is_file():

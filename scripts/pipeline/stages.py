@@ -43,8 +43,8 @@ from scripts.publish.stamp import (
     stamp_registry,
     withdraw,
 )
-from scripts.smoke.gpu import Gpu
-from scripts.smoke.smoke import Evidence, run_scenario
+from scripts.smoke.gpu import Gpu, request_all
+from scripts.smoke.smoke import Evidence, open_cache, run_scenario
 
 
 def audit_wheels(bench: Bench, job: Job) -> Result:
@@ -109,12 +109,16 @@ def smoke(bench: Bench, job: Job, candidate: Candidate) -> tuple[tuple[Evidence,
     complete = len(known) == len(job.scenarios) and len(drivers) <= 1
     with ExitStack() as stack:
         gpus: tuple[Gpu, ...] = ()
+        if bench.remote and job.cell.target.has_gpu and not complete:
+            request_all(bench.remote)  # before gigabytes travel to where there is no GPU
+            load(bench, job.step, candidate, may_build=not job.options.digest)  # its GPUs are asked for in the image
         if job.cell.target.has_gpu and not complete:
             gpus = _hold_gpus(bench, job, candidate, stack)
             known = {name: each for name, each in known.items() if each.host.get("driver") == gpus[0].driver}
         load(bench, job.step, candidate, may_build=not job.options.digest)
         if not complete:
             work = stack.enter_context(bench.workspace.claim(f"smoke-{job.cell.id}"))
+            stack.enter_context(bench.gate.sharing(open_cache(work)))
             left = [scenario for scenario in job.scenarios if scenario.name not in known]
             known |= _run_scenarios(bench, job, left, candidate, work, gpus)
     return tuple(known[scenario.name] for scenario in job.scenarios), complete
@@ -141,7 +145,7 @@ def _withdraw(bench: Bench, job: Job, verdict: CellVerdict) -> None:
     What could not be decided this time takes no tag away from everybody: what the registry says of it was seen.
     """
     tags = name_tags(job.planned, job.step.build_id)
-    if gone := withdraw(bench.engine, verdict.digest, tags):
+    if gone := withdraw(bench.gate, verdict.digest, tags):
         note(f"{job.cell.id}: no longer accepted, so these tags were withdrawn: {', '.join(gone)}")
     if not bench.project.site.registry or verdict.verdict is not Verdict.REJECTED:
         return
@@ -161,7 +165,7 @@ def publish(
     Raises ConfigError, before any tag is set, for a cell that was retired.
     """
     require_service(bench.project, job.planned, bench.open_registry() if bench.project.site.registry else None)
-    reference = stamp_engine(bench.engine, candidate.digest, name_tags(job.planned, job.step.build_id))
+    reference = stamp_engine(bench.gate, candidate.digest, name_tags(job.planned, job.step.build_id))
     if not bench.project.site.registry:
         return reference
     with announce(job.cell.id, "publish"):
@@ -186,7 +190,7 @@ def _run_scenarios(
         try:
             with announce(job.cell.id, f"smoke {scenario.name}") as update:
                 return run_scenario(
-                    bench.engine, job.cell, image, scenario, candidate.digest, work, folder, update, gpu, suite
+                    bench.gate, job.cell, image, scenario, candidate.digest, work, folder, update, gpu, suite
                 )
         finally:
             free.put(gpu)
@@ -205,10 +209,19 @@ def _judge_wheels(bench: Bench, job: Job, update: Update) -> Audit:
 
 def _hold_gpus(bench: Bench, job: Job, candidate: Candidate, stack: ExitStack) -> tuple[Gpu, ...]:
     try:
-        return stack.enter_context(bench.hold_gpus(job.cell))
+        return stack.enter_context(bench.hold_gpus(job.cell, candidate.digest))
     except Undecided as error:
         target = job.cell.target
         step = f"on a machine with {target.name}, at this commit, with the candidate in a registry or carried there: "
         step += f"nox -s verify-{target.id} -- {job.cell.id} --digest {candidate.digest} [--from WHERE]"
-        causes = [Problem(f"not decided: {problem.cause}", target.name, step) for problem in error.problems]
+        place = target.name
+        if bench.remote:
+            step = (
+                f"let HALLMARK_GPU_HOST name a machine with {place}, then run the same command: nothing is built again"
+            )
+            place = f"{place} at {bench.place}"
+        # What is wrong with another machine itself has a next step of its own.
+        steps = [each.next_step if bench.remote and each.place == bench.place else step for each in error.problems]
+        found = zip(error.problems, steps, strict=True)
+        causes = [Problem(f"not decided: {problem.cause}", place, step) for problem, step in found]
         raise Undecided(causes) from error

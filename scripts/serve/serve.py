@@ -45,7 +45,7 @@ def serve(bench: Bench, subject: Subject, model: Model, wanted: Wanted, way: Way
                 stack.callback(listener.close)
             devices: tuple[DeviceRequest, ...] = ()
             if cell.target.has_gpu:
-                gpu = stack.enter_context(bench.hold_gpus(cell, 1))[0]
+                gpu = stack.enter_context(bench.hold_gpus(cell, subject.digest, 1))[0]
                 devices = (request_device(bench.engine, gpu),)
             note(f"{cell.id}: {subject.name} serves {model.folder or model.name}; {way.value}")
             # Entered before the container, so left after it: what is being answered as it stops comes through.

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pynvml
 from docker.types import DeviceRequest
@@ -18,15 +19,11 @@ from scripts.engine import Engine
 from scripts.errors import Undecided
 from scripts.locks import hold
 from scripts.model import Cell
+from scripts.smoke import nvml
 
 TIMEOUT_S = 60.0  # a driver answers within milliseconds, or, broken, never
+HERE = "this machine"
 _MEND = "see what `nvidia-smi` says, and mend the driver: a restart may be enough"
-
-# NVML's bits of what holds clocks down, those that say that something is wrong.
-SLOWDOWNS = {
-    pynvml.nvmlClocksEventReasonHwThermalSlowdown: "too hot",
-    pynvml.nvmlClocksEventReasonHwPowerBrakeSlowdown: "too little power",
-}
 
 
 @dataclass(frozen=True)
@@ -72,86 +69,36 @@ def _keep(ask: Callable[[], list[Gpu]], found: list[list[Gpu] | Exception]) -> N
 
 
 def _ask_driver() -> list[Gpu]:
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError_LibraryNotFound:
-        return []
-    try:
-        driver = pynvml.nvmlSystemGetDriverVersion()
-        return [_describe(index, driver) for index in range(pynvml.nvmlDeviceGetCount())]
-    finally:
-        with suppress(pynvml.NVMLError):
-            pynvml.nvmlShutdown()
+    return [Gpu(**facts) for facts in nvml.list_gpus()]
 
 
-def _describe(index: int, driver: str) -> Gpu:
-    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-    major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
-    uuid, name = pynvml.nvmlDeviceGetUUID(handle), pynvml.nvmlDeviceGetName(handle)
-    trouble, memory = _find_trouble(handle), _read_memory(handle)
-    return Gpu(str(index), str(uuid), str(name), f"{major}.{minor}", str(driver), trouble, memory)
-
-
-def _read_memory(handle: object) -> int:
-    with suppress(pynvml.NVMLError_NotSupported):  # a GPU that shares the processor's memory has none of its own
-        return int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
-    return 0
-
-
-def _find_trouble(handle: object) -> str:
-    """Why a GPU cannot be judged on."""
-    if faults := find_faults(handle):
-        return faults
-    if slowed := find_slowdowns(handle):
-        return f"slowed down: {', '.join(slowed)}"
-    with suppress(pynvml.NVMLError_NotSupported):
-        if users := sorted(process.pid for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)):
-            return f"in use by process {', '.join(map(str, users[:5]))}"
-    return ""
-
-
-def find_faults(handle: object) -> str:
-    """What is wrong with a GPU's memory. What a model does not count (errors, without ECC) is no fault."""
-    with suppress(pynvml.NVMLError_NotSupported):
-        kinds = (pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, pynvml.NVML_VOLATILE_ECC)
-        if errors := pynvml.nvmlDeviceGetTotalEccErrors(handle, *kinds):
-            return f"its memory has had {errors} uncorrected errors since the driver was loaded"
-    return ""
-
-
-def find_slowdowns(handle: object) -> tuple[str, ...]:
-    """Why the hardware holds a GPU's clocks down just now, other than for want of work or by its ordinary limit."""
-    with suppress(pynvml.NVMLError_NotSupported):
-        reasons = pynvml.nvmlDeviceGetCurrentClocksEventReasons(handle)
-        return tuple(words for bit, words in SLOWDOWNS.items() if reasons & bit)
-    return ()
-
-
-def choose_targets(cell: Cell, shown: Sequence[Gpu]) -> tuple[Gpu, ...]:
-    """Those of the GPUs that are the cell's model, with a driver that is new enough. Raises Undecided for none."""
+def choose_targets(cell: Cell, shown: Sequence[Gpu], host: str = HERE) -> tuple[Gpu, ...]:
+    """Those of a host's GPUs that are the cell's model, with a driver that is new enough. Raises Undecided for none."""
     if not shown:
-        raise Undecided("this machine has no NVIDIA GPU", cell.id, f"use a machine with {cell.target.name}")
+        raise Undecided(f"{host} has no NVIDIA GPU", cell.id, f"use a machine with {cell.target.name}")
     fitting = tuple(gpu for gpu in shown if gpu.name == cell.target.name and gpu.compute == cell.target.compute)
     if not fitting:
         there = ", ".join(sorted({f"{gpu.name} ({gpu.compute})" for gpu in shown}))
-        cause = f"this machine has {there}, not {cell.target.name} ({cell.target.compute})"
+        cause = f"{host} has {there}, not {cell.target.name} ({cell.target.compute})"
         raise Undecided(cause, cell.id, "use a machine that has it, or choose a cell for what is here")
     if not is_driver_enough(cell, fitting[0].driver):
-        cause = f"the driver is {fitting[0].driver}, and {driver_floor(cell)} or newer is needed"
+        whose = "" if host == HERE else f" of {host}"
+        cause = f"the driver{whose} is {fitting[0].driver}, and {driver_floor(cell)} or newer is needed"
         raise Undecided(cause, cell.id, "install a newer driver")
     return fitting
 
 
 @contextmanager
 def hold_targets(
-    cell: Cell, look: Callable[[], list[Gpu]], locks: Path, most: int | None = None
+    cell: Cell, look: Callable[[], list[Gpu]], locks: Path, most: int | None = None, host: str = HERE
 ) -> Iterator[tuple[Gpu, ...]]:
     """Hold the GPUs that a cell is for, that nobody else uses and that are sound, or so many of them, for the block.
 
     Other runs of this project are waited for where they hold all of them; another program's use is not. `locks` is a
-    folder that all of a user's runs on this machine share. Raises Undecided where there is none to be had.
+    folder that all of a user's runs on this machine share, `host` what the machine with the GPUs is called.
+    Raises Undecided where there is none to be had.
     """
-    fitting = choose_targets(cell, look())
+    fitting = choose_targets(cell, look(), host)
     with ExitStack() as stack:
         # Those in trouble last: they may be in use by whoever holds them, and of those that are not, some may do.
         likely = sorted(fitting, key=lambda gpu: bool(gpu.trouble))
@@ -167,7 +114,11 @@ def hold_targets(
         free = tuple(gpu for gpu in now if not gpu.trouble)
         if not free:
             troubles = "; ".join(f"{gpu.name} {gpu.index}: {gpu.trouble}" for gpu in now) or "they are gone"
-            raise Undecided(f"no GPU can be judged on at {platform.node()}: {troubles}", cell.id, "free or mend it")
+            raise Undecided(
+                f"no GPU can be judged on at {platform.node() if host == HERE else host}: {troubles}",
+                cell.id,
+                "free or mend it",
+            )
         yield free
 
 
@@ -199,19 +150,28 @@ def request_device(engine: Engine, gpu: Gpu) -> DeviceRequest:
 
     Raises Undecided for an engine that can do neither.
     """
+    return _request(engine, f"nvidia.com/gpu={gpu.index}", device_ids=[gpu.uuid])
+
+
+def request_all(engine: Engine) -> DeviceRequest:
+    """How this engine is asked for all of its GPUs. Raises Undecided for one that can hand out none."""
+    return _request(engine, "nvidia.com/gpu=all", count=-1)
+
+
+def _request(engine: Engine, device: str, **by_runtime: Any) -> DeviceRequest:
     with engine.explaining():
         info = engine.client.info()
         known = {str(item.get("ID")) for item in info.get("DiscoveredDevices") or []}
         has_runtime = "nvidia" in (info.get("Runtimes") or {})
-    device = f"nvidia.com/gpu={gpu.index}"
     if device in known:
         return DeviceRequest(driver="cdi", device_ids=[device])
     if has_runtime:
-        return DeviceRequest(driver="nvidia", device_ids=[gpu.uuid], capabilities=[["gpu"]])
+        return DeviceRequest(driver="nvidia", capabilities=[["gpu"]], **by_runtime)
+    use = "" if engine.away else ", and use the host's engine"
     raise Undecided(
         f"the engine knows no device {device} and has no NVIDIA runtime",
         engine.host,
-        "install the NVIDIA Container Toolkit (`nvidia-ctk cdi generate`), and use the host's engine",
+        f"install the NVIDIA Container Toolkit (`nvidia-ctk cdi generate`){use}",
     )
 
 

@@ -18,8 +18,10 @@ from scripts.engine import Engine, sandbox
 from scripts.files import content_id, parse_json, sha256_file, write_atomic, write_json
 from scripts.matrix import Image, Scenario
 from scripts.model import Cell, Outcome, Result, Target
+from scripts.smoke.away import describe_there
 from scripts.smoke.gpu import Gpu
 from scripts.smoke.models.zoo import MODELS, Bound, find_reference, write_model
+from scripts.smoke.nvml import cpu_model
 from scripts.smoke.suite import SuiteFiles, describe_tests, find_suite_lock, lay_out_suite
 from scripts.smoke.trial import CACHE, WRITABLE, Trial
 from scripts.smoke.watch import run_watched
@@ -109,7 +111,7 @@ def run_scenario(
     ended = run_watched(engine, digest, folder, scenario, make_environment(cell, scenario), gpu, open_cache(work))
     shutil.rmtree(folder)
     asked = identify(cell, image, scenario, digest)
-    return keep_evidence(run, scenario.name, asked, digest, ended, describe_host(engine, gpu))
+    return keep_evidence(run, scenario.name, asked, digest, ended, describe_host(engine, digest, gpu))
 
 
 def open_cache(work: Path) -> Path:
@@ -209,24 +211,25 @@ def make_environment(cell: Cell, scenario: Scenario) -> dict[str, str]:
     }
 
 
+@cache
+def _describe_here() -> dict[str, str]:
+    return {"cpu": f"{os.cpu_count()} × {cpu_model()}", "kernel": platform.release()}
+
+
 def _find_bound(model: str, dtype: str, target: Target) -> Bound:
     """What is accepted of a model that is computed in a type: GPUs may multiply float32 in TF32."""
     bounds = MODELS[model].bounds
     return bounds.get("tf32", bounds[dtype]) if dtype == "float32" and target.has_gpu else bounds[dtype]
 
 
-@cache
-def _cpu_model() -> str:
-    lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+def describe_host(engine: Engine, digest: str, gpu: Gpu | None) -> dict[str, str]:
+    """The machine that an image ran on: processors, kernel, Docker Engine, and the GPU with its driver.
 
-
-def describe_host(engine: Engine, gpu: Gpu | None) -> dict[str, str]:
-    """The machine that something ran on: processors, kernel, Docker Engine, and the GPU with its driver.
-
-    Of the GPU also its index, compute capability and memory: what a card of its name must have.
+    Of the GPU also its index, compute capability and memory: what a card of its name must have. Never the machine's
+    name or address. Raises Undecided for an engine on another machine that does not say.
     """
-    host = {"cpu": f"{os.cpu_count()} × {_cpu_model()}", "kernel": platform.release(), "engine": engine.version}
+    machine = describe_there(engine, digest) if engine.away else _describe_here()
+    host = machine | {"engine": engine.version}
     if gpu is None:
         return host
     memory = {MEMORY_KEY: str(gpu.memory // MIB)} if gpu.memory else {}

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import platform
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
-import pynvml
-
 from scripts.engine import Engine
+from scripts.errors import Problem, Undecided
 from scripts.matrix import Scenario
 from scripts.model import Outcome, Result
-from scripts.smoke.gpu import TIMEOUT_S, Gpu, find_faults, find_slowdowns, request_device
+from scripts.smoke.away import Watcher
+from scripts.smoke.gpu import TIMEOUT_S, Gpu, request_device
+from scripts.smoke.nvml import Record
 from scripts.smoke.trial import Trial, run_trial
 
 WATCHED = "gpu"  # the check that says how the GPU itself fared
-POLL_MS = 500
 # What a program did wrong, by NVIDIA's table of Xids; its device plugin for Kubernetes leaves a GPU in use after these,
 # too. Any other is taken for the GPU's, the bus's or the driver's own.
 PROGRAM_XIDS = frozenset({13, 31, 43, 45, 68, 109})
@@ -41,71 +39,25 @@ class Sighting:
 
 
 class Watch:
-    """Hears what the driver reports of a GPU, from its making until `end`, in a thread that nobody has to wait for."""
+    """Hears what the driver of this machine reports of a GPU, from its making until `end`."""
 
     def __init__(self, gpu: Gpu) -> None:
-        self._gpu = gpu
-        self._over = Event()
-        self._xids: Counter[int] = Counter()
-        self._slowed: dict[str, None] = {}
-        self._celsius = 0
-        self._untold = ""
-        self._fault = ""
-        self._thread = Thread(target=self._look, daemon=True)
-        self._thread.start()
+        self._record = Record(gpu.uuid)
 
     def end(self) -> Sighting:
         """What was seen until now. A driver that no longer answers is a fault."""
-        self._over.set()
-        self._thread.join(TIMEOUT_S)
-        if self._thread.is_alive():
-            self._fault = f"the driver does not answer within {TIMEOUT_S:.0f} s"
-        return Sighting(dict(self._xids), tuple(self._slowed), self._celsius, self._fault, self._untold)
+        return Sighting(**self._record.end(TIMEOUT_S))
 
-    def _look(self) -> None:
-        try:
-            pynvml.nvmlInit()
-            try:
-                handle = pynvml.nvmlDeviceGetHandleByUUID(self._gpu.uuid)
-                self._listen(handle)
-                self._fault = find_faults(handle)
-            finally:
-                with suppress(pynvml.NVMLError):
-                    pynvml.nvmlShutdown()
-        except pynvml.NVMLError as error:
-            self._fault = f"the driver fails: {error}"
 
-    def _listen(self, handle: object) -> None:
-        events = pynvml.nvmlEventSetCreate()
-        try:
-            try:
-                pynvml.nvmlDeviceRegisterEvents(handle, pynvml.nvmlEventTypeXidCriticalError, events)
-            except pynvml.NVMLError as error:  # some models and virtual machines have no events
-                self._untold = str(error)
-            while not self._over.is_set():
-                self._sample(handle)
-                self._wait(events)
-            self._sample(handle)
-        finally:
-            with suppress(pynvml.NVMLError):
-                pynvml.nvmlEventSetFree(events)
+class WatchThere:
+    """The same of a GPU of another machine, in a container there."""
 
-    def _wait(self, events: object) -> None:
-        if self._untold:
-            self._over.wait(POLL_MS / 1000)
-            return
-        try:
-            self._xids[int(pynvml.nvmlEventSetWait_v2(events, POLL_MS).eventData)] += 1
-        except pynvml.NVMLError_Timeout:
-            pass
-        except pynvml.NVMLError as error:  # a GPU that is lost fails the next question, too
-            self._untold = str(error)
+    def __init__(self, engine: Engine, digest: str, gpu: Gpu, limit_s: float) -> None:
+        self._watcher = Watcher(engine, digest, gpu, limit_s)
 
-    def _sample(self, handle: object) -> None:
-        self._slowed |= dict.fromkeys(find_slowdowns(handle))
-        with suppress(pynvml.NVMLError_NotSupported):
-            now = pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)
-            self._celsius = max(self._celsius, int(now))
+    def end(self) -> Sighting:
+        """What was seen until now. Where nobody can tell any more, that is a fault."""
+        return Sighting(**self._watcher.end())
 
 
 def run_watched(
@@ -120,17 +72,41 @@ def run_watched(
 ) -> Trial:
     """Run a script as `run_trial` does, on the GPU where one is given, and with what became of that as a result.
 
-    Where the GPU failed, that is the only result. Raises Undecided for an engine that cannot hand out the GPU.
+    Where the GPU failed, that is the only result. Raises Undecided for an engine that cannot hand out the GPU, and for
+    one on another machine that fails, or cannot be reached any more.
     """
     if gpu is None:
-        return run_trial(engine, digest, folder, scenario, environment, (), cache, script)
+        with naming_host(engine):
+            return _require_told(engine, run_trial(engine, digest, folder, scenario, environment, (), cache, script))
     devices = [request_device(engine, gpu)]
-    watch = Watch(gpu)
+    watch = WatchThere(engine, digest, gpu, scenario.timeout_s) if engine.away else Watch(gpu)
     try:
-        trial = run_trial(engine, digest, folder, scenario, environment, devices, cache, script)
+        with naming_host(engine):
+            trial = run_trial(engine, digest, folder, scenario, environment, devices, cache, script)
     finally:
         seen = watch.end()
-    return replace(trial, results=judge_gpu(trial.results, seen, platform.node()))
+    host = "HALLMARK_GPU_HOST" if engine.away else platform.node()  # its address is in no evidence
+    return replace(trial, results=judge_gpu(_require_told(engine, trial).results, seen, host))
+
+
+@contextmanager
+def naming_host(engine: Engine) -> Iterator[None]:
+    """Let what could not be decided on another machine say on which, and how it goes on."""
+    try:
+        yield
+    except Undecided as error:
+        if not engine.away:
+            raise
+        problems = [Problem(each.cause, engine.host, engine.mend, each.details) for each in error.problems]
+        raise Undecided(problems) from error
+
+
+def _require_told(engine: Engine, trial: Trial) -> Trial:
+    """A trial of another machine's engine, unless that failed: then it is not the image that is to be looked at."""
+    lost = [result.detail for result in trial.results if result.outcome is Outcome.ERROR]
+    if engine.away and lost:
+        raise Undecided(lost[0], engine.host, engine.mend)
+    return trial
 
 
 def judge_gpu(results: Sequence[Result], seen: Sighting, host: str) -> tuple[Result, ...]:

@@ -31,7 +31,7 @@ from scripts.lock.wheels import lock_upstream
 from scripts.pipeline import Job, Options, Stage, make_jobs, open_bench, read_verdicts, run_cells
 from scripts.pipeline.output import check_output
 from scripts.plan import make_plan
-from scripts.project import Project, find_running, open_engine
+from scripts.project import Project, find_remote, find_running, open_engine
 from scripts.publish.stamp import name_repository
 from scripts.registry.reference import check_digest
 from scripts.reproduce import reproduce as rebuild
@@ -58,6 +58,8 @@ def plan(root: Path, options: argparse.Namespace) -> int:
         compiled = [matrix.components[name] for each in cells if each.recipe for name in each.recipe.compile]
         for line in describe_work(compiled, Machine.here()):
             note(f"compiled: {line}")
+        if project.site.gpu_host:
+            note(f"tested and tagged in the Docker Engine of HALLMARK_GPU_HOST={project.site.gpu_host}")
     return ExitCode.ACCEPTED
 
 
@@ -176,7 +178,11 @@ def clean(root: Path, options: argparse.Namespace) -> int:
     project = Project.open(root)
     running = find_running(project)
     builder = open_builder(running, project.site.builders) if running else None
-    freed = trim.clean(project.workspace, running, builder, project.site.cache, inputs=options.cache)
+    engines = [running] if running else []
+    # Without it, what has a tag there alone would look like what has none.
+    if running and (remote := find_remote(project, running.environment.get("PATH"))):
+        engines.append(remote)
+    freed = trim.clean(project.workspace, engines, builder, project.site.cache, inputs=options.cache)
     note(f"{format_size(freed)} freed")
     return ExitCode.ACCEPTED
 

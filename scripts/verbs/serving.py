@@ -22,6 +22,9 @@ def serve(root: Path, options: argparse.Namespace) -> int:
     """Serve a model from the stamped image of one cell, until Ctrl-C."""
     project = Project.open(root)
     job = find_job(project, options.cell)
+    if project.site.gpu_host:
+        cause = "HALLMARK_GPU_HOST is set, and a model is served on the machine that the command is given on"
+        raise ConfigError(cause, "serve", "give it on that machine; or unset the variable, to serve here")
     if not 0 < options.port < 1 << 16:
         raise ConfigError(f"no port {options.port}", "--port", "from 1 to 65535")
     wanted = Wanted(options.port, tuple(options.arguments), read_environment(options.env))

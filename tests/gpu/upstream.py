@@ -23,7 +23,7 @@ from scripts.pipeline.obtain import load, obtain_suite
 from scripts.plan import Selection, make_plan
 from scripts.project import Project
 from scripts.report.table import print_table
-from scripts.smoke.smoke import run_scenario
+from scripts.smoke.smoke import open_cache, run_scenario
 from scripts.smoke.suite import SuiteFiles
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,11 +51,13 @@ def main() -> int:
     scenario = Scenario("upstream-all", ("upstream",), options.minutes * 60, 16, tests=tests)
     note(f"{len(files)} files of tests, for at most {options.minutes} minutes")
     with ExitStack() as stack:
-        gpu = stack.enter_context(bench.hold_gpus(job.cell, 1))[0] if job.cell.target.has_gpu else None
         load(bench, job.step, candidate, may_build=False)
+        held = stack.enter_context(bench.hold_gpus(job.cell, candidate.digest, 1)) if job.cell.target.has_gpu else ()
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hallmark-upstream-")))
         image, run = job.planned.image, work / "run"
-        evidence = run_scenario(bench.engine, job.cell, image, scenario, candidate.digest, work, run, note, gpu, suite)
+        stack.enter_context(bench.gate.sharing(open_cache(work)))
+        gpu = held[0] if held else None
+        evidence = run_scenario(bench.gate, job.cell, image, scenario, candidate.digest, work, run, note, gpu, suite)
     found = next((result for result in evidence.results if result.check == "upstream"), None)
     measured = found.measured if found else {}
     counts: dict[str, dict[str, int]] = measured.get("files", {})

@@ -14,6 +14,7 @@ import requests
 from docker.errors import APIError, ImageNotFound, NotFound
 
 from scripts.engine import Engine
+from scripts.engine.remote import RemoteEngine
 
 Act = Callable[[], Any]
 
@@ -138,7 +139,8 @@ class FakeContainers:
         self.docker.check()
         assert all, "those that have ended, too"
         pattern, status = re.compile(filters["name"]), filters["status"]
-        return [each for each in self.docker.made.values() if pattern.match(f"/{each.name}") and each.status == status]
+        there = [each for each in self.docker.made.values() if not each.removed]
+        return [each for each in there if pattern.match(f"/{each.name}") and each.status == status]
 
 
 class FakeNetworks:
@@ -256,3 +258,128 @@ class FakeContainer:
         self.on_remove()
         self.docker.check()
         self.removed = True
+
+
+_CONFLICT = requests.Response()
+_CONFLICT.status_code = 409
+
+
+class FarDocker(FakeDocker):
+    """An engine on another machine: a path of this one means nothing to it, and it has volumes.
+
+    Of what a container is to be given it takes volumes alone, in the words of the real one; `volumes` has the files of
+    each. `seen` is what each container that was started found at its mounts, by path.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.volumes: dict[str, dict[str, bytes | int]] = {}
+        self.seen: list[dict[str, bytes | int]] = []
+        self.host = "ssh://me@gpubox"
+        self.on_put: Act = lambda: None
+
+    def far_engine(self) -> RemoteEngine:
+        engine = RemoteEngine(self.host, embedded=False, version="28.5.1", api="1.51")
+        engine.__dict__["client"] = engine.carrying(self)
+        return engine
+
+    def info(self) -> dict[str, Any]:
+        return super().info() | {"NCPU": 32, "KernelVersion": "6.1.0", "Name": "gpubox-7"}
+
+    def create(self, image: str, *, name: str, **options: Any) -> FakeContainer:
+        self.check()
+        there = self.made.get(name)
+        if there and not there.removed:
+            raise APIError("name in use", _CONFLICT)
+        mounts = options.get("mounts", ())
+        assert not options.keys() & {"volumes", "binds"}
+        assert {mount["Type"] for mount in mounts} <= {"volume"}, "a path of this machine was sent"
+        assert not any("/" in str(mount["Source"]) for mount in mounts)
+        container = FarContainer(self, name)
+        for mount in mounts:
+            if not mount["Source"] and mount["ReadOnly"]:
+                raise APIError("must not set ReadOnly mode when using anonymous volumes")
+            volume = str(mount["Source"]) or f"v{len(self.made)}-{len(container.mounts)}"
+            if not mount["Source"]:
+                container.anonymous.add(volume)
+                self.volumes[volume] = {}
+            assert volume in self.volumes and mount["VolumeOptions"]["NoCopy"]
+            container.mounts[mount["Target"]] = (volume, not mount["ReadOnly"])
+        for each in options.get("volumes_from", ()):
+            other, _, mode = each.partition(":")
+            assert mode == "ro", "what is under test must not write to what tests it"
+            carrier = self.made[other]
+            assert isinstance(carrier, FarContainer) and not carrier.removed
+            container.anonymous |= carrier.anonymous
+            container.mounts |= {target: (volume, False) for target, (volume, _) in carrier.mounts.items()}
+        self.created.append((image, options))
+        self.made[name] = container
+        self.behave(container)
+        self.on_create()
+        return container
+
+
+class FarContainer(FakeContainer):
+    """A container with volumes; those without a name of their own end with the last container that has them."""
+
+    def __init__(self, docker: FarDocker, name: str) -> None:
+        super().__init__(docker, name)
+        self.far = docker
+        self.mounts: dict[str, tuple[str, bool]] = {}
+        self.anonymous: set[str] = set()
+        self.made_at = "2024-01-01T00:00:00.123456789Z"
+        self.signals: list[str] = []
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        mounts = [
+            {"Type": "volume", "Name": volume, "Destination": target} for target, (volume, _) in self.mounts.items()
+        ]
+        return super().attrs | {"Mounts": mounts, "Created": self.made_at}
+
+    def put_archive(self, path: str, data: Any) -> bool:
+        self.docker.check()
+        self.far.on_put()
+        assert path == "/" and self.status == "created"
+        with tarfile.open(fileobj=data) as tar:
+            for member in tar:
+                assert (member.uid, member.gid, member.uname) == (0, 0, "")
+                [(target, volume)] = [
+                    (target, volume)
+                    for target, (volume, writable) in self.mounts.items()
+                    if writable and f"/{member.name}/".startswith(f"{target}/")
+                ]
+                stream = tar.extractfile(member) if member.isfile() else None
+                place = f"/{member.name}".removeprefix(target)
+                self.far.volumes[volume][place] = stream.read() if stream else member.mode
+        return True
+
+    def start(self) -> None:
+        files = {
+            f"{target}{path}": found
+            for target, (volume, _) in self.mounts.items()
+            for path, found in self.far.volumes[volume].items()
+        }
+        self.far.seen.append(files)
+        super().start()
+
+    def kill(self, signal: str = "SIGKILL") -> None:
+        self.docker.check()
+        if self.status != "running":
+            raise APIError("is not running")
+        self.signals.append(signal)
+        self.status, self.killed = "exited", True
+        self.code = 137 if signal == "SIGKILL" else 0
+
+    def remove(self, *, force: bool, v: bool) -> None:
+        if self.removed:
+            raise NotFound(f"no such container: {self.name}")
+        assert force
+        self.on_remove()
+        self.docker.check()
+        self.removed = True
+        if v:
+            others = [each for each in self.docker.made.values() if isinstance(each, FarContainer) and not each.removed]
+            used = {volume for each in others for volume, _ in each.mounts.values()}
+            for volume in self.anonymous - used:
+                self.far.volumes.pop(volume, None)

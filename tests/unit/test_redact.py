@@ -21,7 +21,8 @@ from scripts.doctor.probes import Probes
 from scripts.doctor.seen import Disk, RegistrySeen, Unseen
 from scripts.doctor.text import render_report
 from scripts.errors import Undecided
-from scripts.redact import Private, find_private, redact
+from scripts.redact import Private, add_private, find_private, redact
+from scripts.site import Site
 from tests.unit.doctor.made import GB, H200, RTX, fail, look, make_engine, write_gpu_project
 from tests.unit.fake_docker import raise_
 
@@ -193,3 +194,28 @@ def test_where_nobody_knows_what_is_private_the_report_says_next_to_nothing(root
     lines = render_report(found)
     assert "the system" not in "\n".join(lines) and "0123456789ab" not in "\n".join(lines)
     assert lines[2:4] == ["✓ engine", "✓ gpu"]
+
+
+@pytest.mark.parametrize(
+    ("host", "text", "left"),
+    [
+        (
+            "ssh://me@gpubox.corp:2222",
+            "ssh: connect to host gpubox port 22, as me",
+            "ssh: connect to host <name> port 22, as <name>",
+        ),
+        (
+            "ssh://me@gpubox.corp",
+            "the GPU of ssh://me@gpubox.corp failed at gpubox.corp",
+            "the GPU of <address> failed at <name>",
+        ),
+        ("tcp://10.0.0.7:2376", "dial tcp 10.0.0.7:2376, CUDA 10.0", "dial tcp <address>:2376, CUDA 10.0"),
+        ("tcp://[fd00::7]:2376", "dial tcp [fd00::7]:2376", "dial tcp [<address>]:2376"),
+        ("tower-gpu", "the GPU of tower-gpu failed", "the GPU of <address> failed"),
+        ("", "root of all", "root of all"),
+        ("ssh://root@localhost", "root of all on localhost", "root of all on localhost"),
+    ],
+)
+def test_the_gpu_hosts_names_are_private(host: str, text: str, left: str, tmp_path: Path) -> None:
+    site = Site("auto", "", (), (), tmp_path, gpu_host=host)
+    assert redact(text, add_private(Private(), "", "", site, [])) == left

@@ -45,6 +45,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
             "HALLMARK_BUILDER": "default,far-away_2",
             "HALLMARK_COMPRESSION": "gzip",
             "HALLMARK_ENGINE": "embedded",
+            "HALLMARK_GPU_HOST": "ssh://me@gpubox",
             "HALLMARK_REGISTRY": "registry.example.com/team/",
             "HALLMARK_MIRRORS": "https://one.invalid/ \n http://two.invalid/x/",
             "HALLMARK_SIGNING_KEY": str(key),
@@ -53,7 +54,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
             "XDG_CACHE_HOME": "/var/cache/me",
         }
     )
-    assert site.engine == "embedded"
+    assert site.engine == "embedded" and site.gpu_host == "ssh://me@gpubox"
     assert site.builders == ("default", "far-away_2")
     assert site.compression == "gzip"
     assert site.registry == "registry.example.com/team"
@@ -76,6 +77,13 @@ def test_an_empty_variable_is_as_good_as_none() -> None:
         ({"HALLMARK_REGISTERY": "x"}, "unknown variable HALLMARK_REGISTERY"),
         ({"HALLMARK_B": "", "HALLMARK_A": ""}, "unknown variable HALLMARK_A, HALLMARK_B"),
         ({"HALLMARK_ENGINE": "podman"}, "HALLMARK_ENGINE=podman\n  next: one of: auto, host, embedded"),
+        *(
+            (
+                {"HALLMARK_GPU_HOST": text},
+                f"HALLMARK_GPU_HOST={text} is no engine's address, nor a docker context's name",
+            )
+            for text in ("--help", "me@gpubox", "ssh://", "http://gpubox", "two words", "ssh://me@gpu box", "a/b")
+        ),
         ({"HALLMARK_BUILDER": "--help"}, "HALLMARK_BUILDER=--help is no builder's name, nor a list of them: a,b"),
         ({"HALLMARK_BUILDER": "a b"}, "next: `docker buildx ls` lists the names"),
         ({"HALLMARK_BUILDER": "a,,b"}, "HALLMARK_BUILDER=a,,b is no"),

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from scripts.assemble.types import Step
+from scripts.errors import Undecided
 from scripts.trim import DERIVED, clean, trim
 from scripts.workspace import Workspace
 from tests.unit.builders import EPOCH, make_image, write
 from tests.unit.buildkit.streams import FakeBuilder
-from tests.unit.fake_docker import FakeDocker
+from tests.unit.fake_docker import FakeDocker, FarDocker
 
 OLD, NEW, OTHER, LOST, OLD_BASE, BASE = (letter * 64 for letter in "abcdef")
 
@@ -87,7 +88,7 @@ def test_cleaning_keeps_what_a_tag_needs(workspace: Workspace, tmp_path: Path) -
     for name in (*DERIVED, "sha256"):
         write(cache / name / "x", "")
     write(workspace.contexts("serve-cpu") / "x", "")
-    assert clean(workspace, docker.engine(), builder, cache, inputs=False) >= 0
+    assert clean(workspace, [docker.engine()], builder, cache, inputs=False) >= 0
     assert docker.tags == {digest(NEW): {"hallmark/serve:1-cpu"}}
     assert names(workspace.runs) == {NEW}
     assert names(workspace.layouts) == names(workspace.work) == set() and builder.pruned == 1
@@ -102,26 +103,26 @@ def test_an_image_is_cleaned_though_a_run_that_was_killed_left_a_container_of_it
     docker.tags = {digest(OLD): set()}
     container = docker.create(digest(OLD), name="hallmark-1")
     container.status, container.finished = "exited", "2024-01-01T00:00:00Z"
-    clean(workspace, docker.engine(), None, tmp_path / "cache", inputs=False)
+    clean(workspace, [docker.engine()], None, tmp_path / "cache", inputs=False)
     assert container.removed and not docker.tags
 
 
 def test_what_another_run_holds_is_not_cleaned(workspace: Workspace) -> None:
     with workspace.claim(OTHER) as work:
         write(work / "half", "x")
-        clean(workspace, FakeDocker().engine(), FakeBuilder(), Path("/no/such/cache"), inputs=False)
+        clean(workspace, [FakeDocker().engine()], FakeBuilder(), Path("/no/such/cache"), inputs=False)
         assert names(workspace.layouts) == names(workspace.runs) == names(workspace.work) == {OTHER}
         assert (work / "half").exists()
 
 
 def test_cleaning_everything_empties_the_cache_of_inputs(workspace: Workspace, tmp_path: Path) -> None:
     write(tmp_path / "cache/sha256/aa/x", "").chmod(0o444)
-    clean(workspace, FakeDocker().engine(), FakeBuilder(), tmp_path / "cache", inputs=True)
+    clean(workspace, [FakeDocker().engine()], FakeBuilder(), tmp_path / "cache", inputs=True)
     assert not (tmp_path / "cache").exists()
 
 
 def test_without_an_engine_evidence_is_kept_for_nobody_knows_which_is_needed(workspace: Workspace) -> None:
-    clean(workspace, None, None, Path("/no/such/cache"), inputs=False)
+    clean(workspace, [], None, Path("/no/such/cache"), inputs=False)
     assert names(workspace.runs) == {OLD, NEW, OTHER, OLD_BASE, BASE}
 
 
@@ -130,7 +131,7 @@ def test_a_damaged_record_needs_nothing(record: str, workspace: Workspace) -> No
     write(workspace.run(OLD) / "build.json", record)
     docker = FakeDocker()
     docker.tags = {digest(NEW): {"hallmark/serve:1-cpu"}}
-    clean(workspace, docker.engine(), FakeBuilder(), Path("/no/such/cache"), inputs=False)
+    clean(workspace, [docker.engine()], FakeBuilder(), Path("/no/such/cache"), inputs=False)
     assert names(workspace.runs) == {NEW}
 
 
@@ -145,4 +146,22 @@ def test_what_was_freed_is_measured_on_the_disk(workspace: Workspace, monkeypatc
         return next(free)
 
     monkeypatch.setattr("scripts.trim.shutil.disk_usage", disk_usage)
-    assert clean(workspace, None, None, Path("/no/such/cache"), inputs=False) == 3000
+    assert clean(workspace, [], None, Path("/no/such/cache"), inputs=False) == 3000
+
+
+def test_evidence_of_what_any_engine_has_tagged_is_kept_and_each_is_cleaned(workspace: Workspace) -> None:
+    here, there = FakeDocker(), FarDocker()
+    here.tags = {digest(NEW): {"hallmark/serve:1-cpu"}}
+    there.tags = {digest(OLD): {"hallmark/serve:0-cpu"}, digest(OTHER): set()}
+    carrier = there.create(digest(OTHER), name="hallmark-1")
+    clean(workspace, [here.engine(), there.far_engine()], None, Path("/no/such/cache"), inputs=False)
+    assert names(workspace.runs) == {NEW, OLD}
+    assert set(there.tags) == {digest(OLD)} and carrier.removed, "it was made long ago, and never started"
+
+
+def test_evidence_is_kept_where_an_engine_does_not_answer(workspace: Workspace) -> None:
+    there = FarDocker()
+    there.alive = False
+    with pytest.raises(Undecided, match="the engine failed"):
+        clean(workspace, [FakeDocker().engine(), there.far_engine()], None, Path("/no/such/cache"), inputs=False)
+    assert names(workspace.runs) == {OLD, NEW, OTHER, OLD_BASE, BASE}

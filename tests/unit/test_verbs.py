@@ -31,6 +31,7 @@ from scripts.compare.engines import ENGINES
 from scripts.compare.run import Asked
 from scripts.doctor.examine import Examination
 from scripts.doctor.seen import Finding, Mark
+from scripts.engine import Engine
 from scripts.errors import ExitCode, Undecided
 from scripts.feed import Entry, append_entry
 from scripts.matrix import explain_absence, load_matrix
@@ -47,6 +48,7 @@ from tests.unit.builders import DATA, REPOSITORY_ROOT, edit, write, write_locked
 from tests.unit.catalogue.made import Checkout
 from tests.unit.compare.made import ENDED, make_check, make_column, make_comparison
 from tests.unit.conftest import find_faults_of_line
+from tests.unit.fake_docker import FakeDocker, FarDocker
 
 CELL = "serve-cu128-5090-wheel"
 PACKAGES = "opt/venv/lib/python3.11/site-packages"
@@ -600,6 +602,44 @@ def test_clean_without_an_engine_frees_the_disk_and_keeps_the_inputs_unless_told
     assert not any(path.exists() for path in left)
     assert evidence.exists(), "without an engine nobody knows what is tagged"
     assert locked.exists() is not everything
+
+
+def test_clean_asks_the_gpu_host_too_and_not_without_an_engine_here(
+    project: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = FakeDocker().engine(), FarDocker().far_engine()
+    cleaned: list[list[Engine]] = []
+    monkeypatch.setenv("HALLMARK_GPU_HOST", "ssh://me@gpubox")
+    monkeypatch.setattr("scripts.project.open_remote", lambda address, path: there)
+    monkeypatch.setattr(cells, "open_builder", lambda *_: None)
+
+    def clean(workspace: Workspace, engines: list[Engine], *_: Any, **__: Any) -> int:
+        cleaned.append(engines)
+        return 0
+
+    monkeypatch.setattr("scripts.trim.clean", clean)
+    for running in (here, None):
+        monkeypatch.setattr(cells, "find_running", lambda project, running=running: running)
+        assert main([*project, "clean"]) == 0
+    assert cleaned == [[here, there], []]
+
+
+def test_plan_says_where_candidates_are_tested(
+    project: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([*project, "plan"])
+    assert "HALLMARK_GPU_HOST" not in capsys.readouterr().err
+    monkeypatch.setenv("HALLMARK_GPU_HOST", "gpubox")
+    assert main([*project, "plan"]) == 0
+    assert "tested and tagged in the Docker Engine of HALLMARK_GPU_HOST=gpubox" in capsys.readouterr().err
+
+
+def test_nothing_is_served_on_another_machine(
+    project: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HALLMARK_GPU_HOST", "gpubox")
+    assert main([*project, "serve", CELL, str(tmp_path)]) == 2
+    assert "give it on that machine" in capsys.readouterr().err
 
 
 # --- compare

@@ -26,7 +26,7 @@ from scripts.pipeline import Stage
 from scripts.redact import Private
 from tests.unit.attest import make_signer, write_private
 from tests.unit.bundle import GPU, OWNER, PRO, World
-from tests.unit.fake_docker import raise_
+from tests.unit.fake_docker import FarDocker, raise_
 from tests.unit.pipeline.lab import Lab
 
 
@@ -201,6 +201,21 @@ def test_a_run_knows_what_is_private_there(world: World, monkeypatch: pytest.Mon
     finally:
         log.write_text(before)
     assert bundle.runs[0].log == "on <name>, by <name>, from <address>"
+
+
+def test_a_run_on_another_machine_names_that_no_more_than_this(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    far = FarDocker()
+    monkeypatch.setattr(world.lab, "remote", far.far_engine())
+    monkeypatch.setattr(world.lab, "site", replace(world.lab.site, gpu_host=far.host))
+    log = next(world.lab.folder(GPU).glob(f"{GPU}/smoke/default.log"))
+    before = log.read_text()
+    log.write_text("on gpubox-7, which is gpubox, by ssh://me@gpubox")
+    try:
+        [job] = world.lab.jobs(GPU)
+        bundle = write_bundle(world.lab.bench, job, world.folder / "b.json")
+    finally:
+        log.write_text(before)
+    assert bundle.runs[0].log == "on <name>, which is <name>, by <address>"
 
 
 def test_where_nobody_knows_what_is_private_nothing_is_written(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

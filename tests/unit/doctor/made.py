@@ -8,7 +8,7 @@ from typing import Any
 
 from scripts.doctor.examine import Examination, examine
 from scripts.doctor.probes import Probes
-from scripts.doctor.seen import Cgroup, Clock, Disk, EngineSeen, Finding, Memory, RegistrySeen
+from scripts.doctor.seen import Cgroup, Clock, Disk, EngineSeen, Finding, GateSeen, Memory, RegistrySeen
 from scripts.engine.host import CONTAINERD
 from scripts.matrix import Matrix, load_matrix
 from scripts.redact import Private
@@ -76,6 +76,7 @@ def make_probes(**probes: Any) -> Probes:
         "gpus": [RTX],
         "devices": 1,
         "access": "cdi",
+        "gate": lambda address, path: GateSeen(address, "28.5.1", "cdi"),
         "disk": lambda folder: Disk(folder, 1, 900 * GB),
         "memory": Memory(64 << 30, 60 << 30),
         "cgroup": Cgroup("2", memory=True),

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from scripts.doctor.engines import judge_access, judge_cgroup, judge_engine
-from scripts.doctor.seen import Cgroup, EngineSeen, Mark, Unseen
+from scripts.doctor.engines import judge_access, judge_cgroup, judge_engine, judge_gate
+from scripts.doctor.seen import Cgroup, EngineSeen, GateSeen, Mark, Unseen
 from tests.unit.doctor.made import INFO, make_engine
 
 STOPPED = make_engine(embedded=True, engine=None, version="26.1.5", info={}, why="no Docker Engine answers at x")
@@ -103,3 +103,26 @@ def test_without_a_running_engine_the_kernel_is_believed(
 ) -> None:
     finding = judge_cgroup(seen, engine)
     assert finding.mark is mark and said in finding.text
+
+
+HOST = "ssh://me@gpubox"
+
+
+def test_another_machine_that_tests_is_told_with_its_way_to_gpus() -> None:
+    assert judge_gate(None, "") == []
+    [finding] = judge_gate(GateSeen(HOST, "28.5.1", "cdi"), HOST)
+    assert finding.mark is Mark.THERE
+    assert finding.text == f"candidates are tested and tagged at {HOST}: Docker Engine 28.5.1, GPUs by CDI"
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        (Unseen("no Docker Engine answers there", "see that it answers"), "no Docker Engine answers there"),
+        (Unseen("no answer within 75 s"), "no answer within 75 s"),
+        (GateSeen(HOST, "28.5.1", refusal=Unseen("knows no device", "install the toolkit")), "knows no device"),
+    ],
+)
+def test_another_machine_that_could_not_test_is_missing(seen: GateSeen | Unseen, said: str) -> None:
+    [finding] = judge_gate(seen, HOST)
+    assert finding.mark is Mark.MISSING and HOST in finding.text and said in finding.text and finding.next_step

@@ -86,7 +86,7 @@ def test_a_probe_that_fails_is_a_line_and_the_others_still_speak(
     monkeypatch.setenv("HALLMARK_REGISTRY", "registry.example.com/team")
     found = look(root, **{name: fail(error)})
     assert [finding.topic for finding in found.findings] == TOPICS
-    silent = {"devices", "revision", "system", "private", "tags_in_registry", "tags_in_engine", "cgroup"}
+    silent = {"gate", "devices", "revision", "system", "private", "tags_in_registry", "tags_in_engine", "cgroup"}
     assert found.exit_code is (ExitCode.ACCEPTED if name in silent else ExitCode.INCONCLUSIVE)
     assert render_findings(found.findings) and render_report(found)
 
@@ -201,3 +201,14 @@ def test_what_the_engine_and_the_site_are_called_is_private(root: Path, monkeypa
     assert "tower" in found.private.words
     assert {str(root), "/var/lib/docker"} <= found.private.folders
     assert {"registry.example.com/team", "registry.example.com", "unix:///run/fake.sock"} <= found.private.names
+
+
+def test_where_the_gate_would_run_is_a_line_of_its_own(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HALLMARK_GPU_HOST", "ssh://me@gpubox")
+    found = look(root, gpus=[], devices=0)
+    [finding] = find_lines(found, "gpu host")
+    assert finding.mark is Mark.THERE and "ssh://me@gpubox" in finding.text
+    found = look(root, gate=fail(Undecided("no Docker Engine answers there", "ssh://me@gpubox", "see that it does")))
+    [finding] = find_lines(found, "gpu host")
+    assert finding.mark is Mark.MISSING and found.exit_code is ExitCode.INCONCLUSIVE
+    assert finding.next_step == "see that it does"

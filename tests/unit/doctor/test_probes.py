@@ -25,6 +25,7 @@ from scripts.doctor.probes import (
     find_tags_in_engine,
     find_tags_in_registry,
     look_at_disk,
+    look_at_gate,
     read_cgroup,
     read_clock,
     read_memory,
@@ -39,7 +40,7 @@ from scripts.registry.withdrawn import make_withdrawal
 from scripts.smoke.gpu import find_gpus
 from tests.unit.builders import write
 from tests.unit.doctor.made import RTX
-from tests.unit.fake_docker import FakeDocker, raise_
+from tests.unit.fake_docker import FakeDocker, FarDocker, raise_
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -210,3 +211,14 @@ def test_the_system_is_told_by_versions(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_the_gpus_are_those_that_a_test_of_an_image_would_find() -> None:
     assert Probes().gpus is find_gpus
+
+
+def test_another_machine_is_asked_for_its_version_and_its_way_to_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    docker = FarDocker()
+    monkeypatch.setattr("scripts.doctor.probes.open_remote", lambda address, path: docker.far_engine())
+    seen = look_at_gate("ssh://me@gpubox", None)
+    assert (seen.address, seen.version, seen.access) == ("ssh://me@gpubox", "28.5.1", "")
+    assert seen.refusal and "has no NVIDIA runtime" in seen.refusal.cause and docker.created == []
+    there = docker.info() | {"Runtimes": {"nvidia": {}}}
+    monkeypatch.setattr(docker, "info", lambda: there)
+    assert look_at_gate("ssh://me@gpubox", None).access == "nvidia"

@@ -29,6 +29,7 @@ from scripts.assemble.tree import Entry
 from scripts.assemble.types import Step
 from scripts.buildkit.build import make_output
 from scripts.engine.images import BUILD_ID_LABEL
+from scripts.engine.remote import RemoteEngine
 from scripts.fetch import Cache
 from scripts.files import canonical_json, content_id, link_or_copy
 from scripts.lock import Lock, all_slots
@@ -269,6 +270,7 @@ class Lab:
         self.said = ""
         self._mutex = Mutex()
         self.engine = self.docker.engine()
+        self.remote: RemoteEngine | None = None
         self.workshop = LabWorkshop(self.builder, Cache(self.site.cache), lambda parent: self._compiler())
         write_project(root)
         edit(root / "matrix.toml", "\ncpu = {", f"\n{PRO_6000_TARGET}\ncpu = {{")
@@ -311,7 +313,8 @@ class Lab:
 
     @property
     def bench(self) -> Bench:
-        return Bench(self.project, self.engine, self.workshop, lambda: [*self.gpus.values()], self.registry.client)
+        gpus = [*self.gpus.values()]
+        return Bench(self.project, self.engine, self.workshop, lambda: gpus, self.registry.client, self.remote)
 
     @property
     def ran(self) -> list[str]:

@@ -16,6 +16,7 @@ from scripts.pipeline import bench as module
 from scripts.pipeline.bench import open_bench
 from scripts.project import Project
 from tests.unit.builders import lock_bytes
+from tests.unit.fake_docker import FarDocker
 from tests.unit.pipeline.lab import Lab
 
 
@@ -43,6 +44,21 @@ def test_a_site_has_its_engine_its_builder_and_one_cache(lab: Lab, monkeypatch: 
     assert bench.cache.root == bench.workshop.cache.root == lab.site.cache
     lab.run("serve-cpu")
     assert isinstance(bench.workshop.compiler_on(lab.layout("serve-cpu")), SandboxCompiler)
+
+
+def test_the_gate_is_the_engine_of_the_gpu_host_where_there_is_one(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "open_engine", lambda project: replace(lab.engine, environment={"PATH": "/opt/bin"}))
+    assert open_bench(lab.project).gate.host == lab.engine.host
+    asked: list[object] = []
+
+    def open_remote(address: str, path: str | None) -> object:
+        asked.append((address, path))
+        return FarDocker().far_engine()
+
+    monkeypatch.setattr("scripts.project.open_remote", open_remote)
+    lab.site = replace(lab.site, gpu_host="gpubox")
+    bench = open_bench(lab.project)
+    assert asked == [("gpubox", "/opt/bin")] and bench.gate is bench.remote is not bench.engine
 
 
 def test_an_engine_that_is_not_there_ends_it(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,8 +113,8 @@ class Serving:
         self.printed.append(line)
 
     @contextmanager
-    def _hold(self, cell: object, most: int) -> Iterator[tuple[object, ...]]:
-        assert most == 1
+    def _hold(self, cell: object, digest: str, most: int) -> Iterator[tuple[object, ...]]:
+        assert most == 1 and digest.startswith("sha256:")
         self.held += 1
         try:
             yield (RTX_5090,)

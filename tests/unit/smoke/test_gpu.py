@@ -15,6 +15,7 @@ import requests
 from scripts.errors import ExitCode, Undecided
 from scripts.model import Cell, CudaLine
 from scripts.smoke import gpu as module
+from scripts.smoke import nvml
 from scripts.smoke.gpu import (
     Gpu,
     choose_targets,
@@ -57,7 +58,7 @@ def answer(
 ) -> list[str]:
     """Have the driver show these GPUs; gives the calls that it gets."""
     driver = FakeDriver(*gpus, fails_in=fails_in, error=error)
-    monkeypatch.setattr(module, "pynvml", driver)
+    monkeypatch.setattr(nvml, "pynvml", driver)
     return driver.calls
 
 

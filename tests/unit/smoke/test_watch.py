@@ -34,8 +34,7 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
 
 def use(monkeypatch: pytest.MonkeyPatch, **options: Any) -> FakeDriver:
     driver = FakeDriver(GPU, **options)
-    monkeypatch.setattr(module, "pynvml", driver)
-    monkeypatch.setattr("scripts.smoke.gpu.pynvml", driver)
+    monkeypatch.setattr("scripts.smoke.nvml.pynvml", driver)
     return driver
 
 
