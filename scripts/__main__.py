@@ -6,7 +6,7 @@ import os
 import sys
 
 # Not `signal`, which defines its names by `enum`: that takes longer than all else until Ctrl-C is heard.
-from _signal import SIGINT, default_int_handler, getsignal, signal
+from _signal import SIGINT, default_int_handler, getsignal, signal  # type: ignore[import-not-found]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
