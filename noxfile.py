@@ -187,6 +187,12 @@ def benchmark_audit(session: nox.Session) -> None:
     tool(session, "tests.benchmarks.audit", *session.posargs)
 
 
+@nox.session(name="benchmark-plan")
+def benchmark_plan(session: nox.Session) -> None:
+    """Plan 10,000 targets and 10,000 recipes: fails where that takes more than two seconds of an idle processor"""
+    tool(session, "tests.benchmarks.plan", *session.posargs)
+
+
 @nox.session(name="benchmark-hostile")
 def benchmark_hostile(session: nox.Session) -> None:
     """What the audit takes for subjects that were made to cost it dear: time and memory (minutes)"""

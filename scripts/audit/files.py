@@ -40,6 +40,8 @@ def read_path(path: Path) -> list[Library]:
     if path.is_dir():
         reader = _FolderReader(path, keeper)
         return [library for file in sorted(_walk(path)) for library in reader.read(file)]
+    if path.exists() and not path.is_file():
+        raise ConfigError("is a pipe or a device", str(path), "give a file, a folder, or an image's name")
     if not path.is_file():
         raise ConfigError("no such file or folder", str(path), "give a path, or an image's name")
     return read_wheel(path, keeper) if path.suffix == ".whl" else _read_file(path, path.name, keeper)

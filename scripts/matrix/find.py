@@ -37,5 +37,7 @@ def _names(root: Path, folder: Path, part: str, problems: list[Problem]) -> list
     except OSError as error:
         fault = error
     place = folder.relative_to(root).as_posix()
-    problems.append(Problem(f"cannot be looked into: {fault.strerror}", place, MEND))
+    problem = Problem(f"cannot be looked into: {fault.strerror}", place, MEND)
+    if problem not in problems:  # what else lies there was looked for before
+        problems.append(problem)
     return []

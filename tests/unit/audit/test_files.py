@@ -273,7 +273,7 @@ def test_a_library_of_many_names_is_read_once(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize("name", ["a.so", WHEEL])
 def test_a_pipe_that_is_named_is_not_waited_for(name: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / name)
-    with pytest.raises(ConfigError, match="no such file"):
+    with pytest.raises(ConfigError, match="is a pipe or a device"):
         read_path(tmp_path / name)
     assert read_path(tmp_path) == []
 

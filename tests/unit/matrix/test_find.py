@@ -76,8 +76,11 @@ def test_a_folder_that_cannot_be_looked_into_is_no_smaller_matrix(
     write_component(write_project(tmp_path))
     load_matrix(tmp_path)
     (spoil or lock_away)(tmp_path / place)
-    with pytest.raises(ConfigError, match=rf"(?m)^{place}: cannot be looked into: \w.+\n  next: make it readable"):
+    with pytest.raises(
+        ConfigError, match=rf"(?m)^{place}: cannot be looked into: \w.+\n  next: make it readable"
+    ) as caught:
         load_matrix(tmp_path)
+    assert len({problem.place for problem in caught.value.problems}) == len(caught.value.problems), "each is said once"
 
 
 @pytest.mark.parametrize("spoil", [make_dangling, make_loop, make_pipe])
