@@ -143,7 +143,7 @@ def _ask_more(registry: Registry, digest: str, folder: Path) -> None:
         registry.ping(REPOSITORY)
         registry.list_referrers(REPOSITORY, digest)
     with suppress(HallmarkError):
-        registry.hash_blob(REPOSITORY, digest)
+        registry.hash_blob(REPOSITORY, digest, 1 << 20)
     registry.upload_blob(REPOSITORY, digest, b"x")
 
 
