@@ -109,7 +109,7 @@ class WatchedResponse(http.client.HTTPResponse):
         super().__init__(*arguments, **options)
         self._bounds = bounds_or(Bounds(LARGEST_PAGE))
         self._watched = _Watched(self.fp.detach(), Bounds(LARGEST_HEAD, self._bounds.seconds))
-        self.fp = _Lines(self._watched)
+        self.fp = Lines(self._watched)
 
     def begin(self) -> None:
         """Read the head."""
@@ -137,7 +137,7 @@ def watched(connection: Any) -> Any:
     return connection
 
 
-class _Lines(io.BufferedReader):
+class Lines(io.BufferedReader):
     """Reads no line of more than LONGEST_LINE, for those who ask for a line of any length."""
 
     def readline(self, size: int | None = -1, /) -> bytes:

@@ -5,7 +5,6 @@ Each connection is one `docker system dial-stdio`, which hands on bytes between 
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import socket
@@ -21,6 +20,7 @@ import urllib3
 from scripts.answers import bounded, bounds_or, watched
 from scripts.engine.client import ANSWER
 from scripts.errors import Undecided
+from scripts.files import parse_json
 
 PROBE_S = 60
 END_S = 5
@@ -58,7 +58,7 @@ def ask_version(address: str, environment: Mapping[str, str]) -> dict[str, Any]:
     except OSError as error:
         raise Undecided(f"the docker CLI cannot be run: {error.strerror}", address, mend) from error
     with suppress(ValueError):
-        said = json.loads(run.stdout)
+        said = parse_json(run.stdout)
         if run.returncode == 0 and isinstance(said, dict) and re.fullmatch(r"\d+\.\d+", str(said.get("ApiVersion"))):
             return said
     raise Undecided(

@@ -34,7 +34,7 @@ from scripts.text import one_line
 
 KEPT_AT = "/kept"  # where the carrier of a shared folder has it
 ABANDONED_S = 24 * 3600  # a carrier is as old as the run that it is for
-_LONGEST = 200
+_SHOWN = 200  # characters of a version in a sentence
 
 
 @dataclass
@@ -148,7 +148,7 @@ def open_remote(address: str, path: str | None) -> RemoteEngine:
     """
     environment = environment_of(path)
     said = ask_version(address, environment)
-    version = one_line(said.get("Version"), _LONGEST)
+    version = one_line(said.get("Version"), _SHOWN)
     engine = RemoteEngine(address, embedded=False, version=version, environment=environment, api=said["ApiVersion"])
     with engine.explaining():
         status = {str(key): str(value) for key, value in engine.client.info().get("DriverStatus") or []}

@@ -75,10 +75,7 @@ class Registry:
         return self._transport.retrying(lambda: self._blob_size(repository, digest))
 
     def hash_blob(self, repository: Repository, digest: str, size: int) -> str:
-        """The digest of the bytes that the registry really serves for a blob. Transfers the whole blob.
-
-        Where it serves more than the blob's `size` in bytes, it is that of all until then, and no blob's.
-        """
+        """The digest of the bytes that the registry really serves for a blob of a size. Transfers the whole blob."""
         return self._transport.retrying(lambda: self._hash_blob(repository, digest, size))
 
     def open_blob(self, repository: Repository, digest: str, size: int) -> io.BufferedReader:
@@ -202,9 +199,6 @@ class Registry:
         with reply, naming_failures(f"GET {url}"):
             for chunk in reply.iter_content(CHUNK):
                 hasher.update(chunk)
-                size -= len(chunk)
-                if size < 0:
-                    break
         return "sha256:" + hasher.hexdigest()
 
     def _upload_blob(self, repository: Repository, digest: str, source: Path | bytes) -> None:

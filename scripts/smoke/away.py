@@ -5,7 +5,6 @@ What a GPU's watcher is named is the lock on that GPU: an engine has a name once
 
 from __future__ import annotations
 
-import json
 import secrets
 import shutil
 import time
@@ -25,6 +24,7 @@ from scripts.engine.client import FAILURES
 from scripts.engine.remote import RemoteEngine
 from scripts.engine.sandbox import NAME, NOBODY
 from scripts.errors import Undecided
+from scripts.files import parse_json
 from scripts.smoke import nvml
 from scripts.smoke.gpu import TIMEOUT_S, Gpu, request_all, request_device
 
@@ -190,7 +190,7 @@ def _read(container: Any, keys: set[str]) -> dict[str, Any]:
     if not printed:
         said = bytes(container.logs(stdout=False, stderr=True)).decode(errors="replace").strip().splitlines()
         raise ValueError(said[-1] if said else "it said nothing")
-    facts = json.loads(printed)
+    facts = parse_json(printed)
     if not isinstance(facts, dict) or set(facts) != keys:
         raise ValueError("it said something else")
     return facts

@@ -27,7 +27,7 @@ def retire(root: Path, options: argparse.Namespace) -> int:
     cells = make_plan(project.matrix, Selection([options.cell]))
     if len(cells) != 1:
         names = ", ".join(planned.cell.id for planned in cells)
-        raise ConfigError(f"one cell at a time, and these were selected: {names}", "", "name one")
+        raise ConfigError(f"one cell at a time, and these were selected: {names}", options.cell, "name one")
     require_buildable(cells)
     if not options.reason.strip():
         raise ConfigError("a reason is what people read where the tag was", "--reason", "say why, in a sentence")

@@ -135,7 +135,7 @@ def ask(data: bytes, folder: Path) -> None:
     engine: Engine = _Engine("unix:///run/fake.sock", embedded=False, version="28.5.1")
     engine.__dict__["client"] = client
     with ExitStack() as stack:
-        stack.enter_context(patch("scripts.engine.host.docker.DockerClient", lambda **_: client))
+        stack.enter_context(patch("scripts.engine.host.Client", lambda *_: client))
         stack.enter_context(patch("scripts.engine.host.subprocess.run"))
         stack.enter_context(patch("scripts.engine.sandbox.KILL_S", 0))
         choose(_CALLS, data)(engine, folder)

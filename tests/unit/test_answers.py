@@ -5,6 +5,7 @@ Nothing stands in for the client: it is `requests` and Docker's SDK, whose socke
 
 from __future__ import annotations
 
+import io
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ import urllib3
 from docker.transport.unixconn import UnixHTTPConnection
 
 from scripts import answers
+from scripts.answers import LONGEST_LINE, Lines
 from scripts.engine import client as engine_client
 from scripts.engine.engine import Engine
 from scripts.engine.images import has_image, load_layout
@@ -295,8 +297,8 @@ def test_a_page_that_says_no_is_read_by_its_beginning(status: bytes, server: Ser
     assert server.sent < 4 * MOST_SENT
 
 
-def test_a_line_of_a_chunk_that_does_not_end_is_not_kept(server: Server, registry: Registry) -> None:
-    server.answer = pour(OK + CHUNKED, more=b"0" * 100_000)
-    with suppress(RegistryRefused, RegistryUnavailable, DigestMismatch):
-        registry.hash_blob(REPOSITORY, digest_of(BLOB), 1 << 40)
-    assert server.sent < 4 * MOST_SENT
+def test_a_line_that_does_not_end_is_handed_on_in_pieces() -> None:
+    """A chunk's size is asked for as a line of any length."""
+    lines = Lines(io.BytesIO(b"0" * 200_000))
+    assert [len(lines.readline()) for _ in range(2)] == [LONGEST_LINE, LONGEST_LINE]
+    assert len(lines.readline(10)) == 10
