@@ -66,6 +66,7 @@ _EMPTY = bytes(BLOCK)
 # Engines give them to the files that they unpack: an opaque folder, one that shows another's files, a whiteout.
 _OVERLAY = ("SCHILY.xattr.trusted.overlay.", "SCHILY.xattr.user.overlay.")
 _WITH_CONTENT = ("file", "sparse", "unknown")
+PERMISSIONS = 0o7777
 _SPARSE = "GNU.sparse."
 
 T = TypeVar("T")
@@ -251,10 +252,10 @@ class TarReader:
         if numbers:
             uid, gid = int(numbers.get("uid", uid)), int(numbers.get("gid", gid))
             mtime = numbers.get("mtime", mtime)
-        if header.mode < 0 or uid < 0 or gid < 0:
-            key = "mode" if header.mode < 0 else "uid" if uid < 0 else "gid"
-            raise self.error(f"an entry's {key} is not a number")
-        return TarMember(name, kind, target, size if kind in _WITH_CONTENT else 0, header.mode, uid, gid, mtime)
+        if uid < 0 or gid < 0:
+            raise self.error(f"an entry's {'uid' if uid < 0 else 'gid'} is not a number")
+        mode = header.mode & PERMISSIONS  # whatever else it says, as engines take it
+        return TarMember(name, kind, target, size if kind in _WITH_CONTENT else 0, mode, uid, gid, mtime)
 
     def _read_numbers(self, records: dict[str, str]) -> dict[str, float]:
         """The numbers that a pax header has. One that is empty is not there, as in Go."""

@@ -26,10 +26,17 @@ _LOG_IN = "run `docker login` for this registry again"
 
 @dataclass(frozen=True)
 class Credentials:
-    """A user and a secret; the user `<token>` says that the secret is an identity token, to be exchanged for others."""
+    """A user and a secret; the user `<token>` says that the secret is an identity token, to be exchanged for others.
+
+    Raises TypeError or ValueError for what is no text.
+    """
 
     username: str
     secret: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        for part in (self.username, self.secret):
+            str.encode(part)  # what is no text raises here, where it is read and can be named
 
     @property
     def is_identity_token(self) -> bool:

@@ -14,7 +14,7 @@ from docker.types import DeviceRequest
 from scripts.console import note, show, tell
 from scripts.console import step as announce
 from scripts.engine import Engine
-from scripts.errors import ExitCode
+from scripts.errors import ExitCode, Undecided
 from scripts.locks import hold
 from scripts.pipeline import Bench
 from scripts.serve.container import PORT, Wanted, name_container, open_container, require_running
@@ -53,7 +53,7 @@ def serve(bench: Bench, subject: Subject, model: Model, wanted: Wanted, way: Way
             container = stack.enter_context(open_container(bench.engine, subject, model, wanted, way, devices))
             follower = Follower(container)
             if listener:
-                carrying.enter_context(_forward(bench.engine, listener, container, way, wanted))
+                carrying.enter_context(_forward(bench.engine, listener, container, follower, way, wanted))
             wait_until_healthy(bench.engine, cell.id, container, follower, port)
             ready = True
             show_use(model.name, port)
@@ -68,10 +68,14 @@ def serve(bench: Bench, subject: Subject, model: Model, wanted: Wanted, way: Way
     return ExitCode.ACCEPTED
 
 
-def _forward(engine: Engine, listener: Any, container: Any, way: Way, wanted: Wanted) -> Forwarder:
+def _forward(engine: Engine, listener: Any, container: Any, follower: Follower, way: Way, wanted: Wanted) -> Forwarder:
     """The port's way into the container."""
     if way is Way.ENTERED:
-        return Forwarder(listener, (HERE, PORT), open_namespace(container))
+        try:
+            return Forwarder(listener, (HERE, PORT), open_namespace(container))
+        except Undecided:
+            require_running(container, engine, follower)  # one that has ended has no process any more
+            raise
     with engine.explaining():
         networks = container.attrs["NetworkSettings"]["Networks"]
         address = str(networks[name_container(wanted.port)]["IPAddress"])

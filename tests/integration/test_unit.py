@@ -164,6 +164,7 @@ def test_what_a_killed_one_held_is_free(tmp_path: Path) -> None:
     waiting = [build.compile(f"{name}.cu") for name in ("b", "c")]
     build.wait_until_queued(2)
     waiting[0].kill()
+    waiting[0].wait(WITHIN_S)  # one that is still ending has not left its place in the queue
     killed.kill()
     build.release()  # what it ran is told nothing of its end
     assert finish([killed, *waiting]) == [-signal.SIGKILL, -signal.SIGKILL, 0]

@@ -138,8 +138,8 @@ def test_what_a_killed_run_left_is_removed_by_the_next(served: Project, engine: 
     assert is_free(port) and not is_gone(engine, port)
     again = start(served, model, port)
     again.send_signal(signal.SIGINT)
-    finish(again, WITHIN_S)
-    assert again.returncode == 0 and is_gone(engine, port)
+    _, said = finish(again, WITHIN_S)
+    assert again.returncode == 0 and is_gone(engine, port), said
 
 
 def test_a_port_that_is_taken_starts_nothing(served: Project, engine: Engine, model: Path, port: int) -> None:

@@ -140,7 +140,16 @@ def test_an_identity_token_is_told_from_a_password(tmp_path: Path) -> None:
     assert found and found.is_identity_token and found.secret == "token"
 
 
-@pytest.mark.parametrize("settings", ['{"auths": {"x": "hunter2', "[]", '{"auths": {"ghcr.io": {"auth": "hunter2"}}}'])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        '{"auths": {"x": "hunter2',
+        "[]",
+        '{"auths": {"ghcr.io": {"auth": "hunter2"}}}',
+        '{"auths": {"ghcr.io": {"identitytoken": "hunter2\\ud800"}}}',
+        '{"auths": {"ghcr.io": {"identitytoken": ["hunter2"]}}}',
+    ],
+)
 def test_a_broken_configuration_is_named_and_not_quoted(settings: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"config\.json") as caught:
         find_credentials("ghcr.io", write_config(tmp_path, settings))
@@ -176,7 +185,16 @@ def test_a_helper_that_knows_nobody_leaves_the_file(tmp_path: Path, monkeypatch:
     assert find_credentials("other.example", config) is None
 
 
-@pytest.mark.parametrize(("code", "output"), [(1, "locked hunter2"), (0, "hunter2"), (0, '{"Secret": "hunter2"}')])
+@pytest.mark.parametrize(
+    ("code", "output"),
+    [
+        (1, "locked hunter2"),
+        (0, "hunter2"),
+        (0, '{"Secret": "hunter2"}'),
+        (0, '{"Username": "me", "Secret": "hunter2\\ud800"}'),
+        (0, '{"Username": null, "Secret": "hunter2"}'),
+    ],
+)
 def test_a_helper_that_fails_is_named_and_not_quoted(
     code: int, output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
