@@ -20,7 +20,7 @@ from typing import BinaryIO
 import deflate
 
 from scripts.errors import Undecided
-from scripts.files import open_plain
+from scripts.files import CHUNK, open_plain
 
 # What reading an archive raises where it is no sound one; an OSError too: an offset that no file could have.
 DAMAGE = (
@@ -153,6 +153,25 @@ class ZipReader:
         if len(data) != info.file_size or deflate.crc32(data) != info.CRC:
             raise self.damaged(f"`{member.name}` is not what its checksum says")
         return data
+
+    def check(self, member: ZipMember) -> None:
+        """Raise Undecided unless a member unpacks to what the directory says. It is not held in memory."""
+        info = member.info
+        unpack = None if info.compress_type == zipfile.ZIP_STORED else zlib.decompressobj(-zlib.MAX_WBITS)
+        packed, size, crc = self.packed(member), 0, 0
+        try:
+            for start in range(0, len(packed), CHUNK):
+                piece: bytes | memoryview = packed[start : start + CHUNK]
+                while piece and size <= info.file_size:
+                    data = unpack.decompress(piece, CHUNK) if unpack else piece
+                    size, crc = size + len(data), zlib.crc32(data, crc)
+                    piece = unpack.unconsumed_tail if unpack else b""
+            rest = unpack.flush() if unpack else b""
+            size, crc = size + len(rest), zlib.crc32(rest, crc)
+        except zlib.error as error:
+            raise self.damaged(f"`{member.name}` cannot be unpacked") from error
+        if size != info.file_size or crc != info.CRC:
+            raise self.damaged(f"`{member.name}` is not what its checksum says")
 
     def read_start(self, member: ZipMember, size: int) -> bytes:
         """The first `size` bytes of a member, or all that it has; its checksum is not asked. Raises as `read`."""

@@ -201,6 +201,23 @@ def test_the_directory_is_not_believed(tmp_path: Path, data: bytes, cause: str) 
     assert time.perf_counter() - before < 1
 
 
+def test_a_member_is_checked_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CHUNK", 100)
+    body = {"x": bytes(range(256)) * 9, "zeros": bytes(5000), "empty": b""}
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        found = opened(tmp_path, make(body, method))
+        for member in found.members.values():
+            found.check(member)
+    for data, cause in (
+        (central(BODY, 16, 1), "is not what its checksum says"),
+        (central(BODY, 24, 2305), "is not what its checksum says"),
+        (BODY[:40] + b"\xff" * 20 + BODY[60:], "cannot be unpacked"),
+    ):
+        found = opened(tmp_path, data)
+        with pytest.raises(Undecided, match=f"`x` {cause}"):
+            found.check(found.members["x"])
+
+
 @given(st.data())
 @settings(max_examples=150, deadline=None)
 def test_a_changed_archive_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, draw: st.DataObject) -> None:

@@ -169,6 +169,8 @@ def _write_members(
             writer.store(member, names.rename(name), body)
             changed[names.rename(name)] = hash_pieces(body)
         elif name != record and not names.is_signature(name):
+            if name not in results:  # libraries were read
+                archive.check(member)
             writer.copy(member, names.rename(name), archive.packed(member))
     evidence = [_evidence(archive, names, results, source if isinstance(source, str) else source.result())]
     place = names.rename(names.info + EVIDENCE)

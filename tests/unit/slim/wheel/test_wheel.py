@@ -142,6 +142,17 @@ def test_members_keep_their_bytes_times_and_modes(tmp_path: Path) -> None:
         assert infos["big/libcublas.so.12"].compress_type == zipfile.ZIP_DEFLATED
 
 
+def test_what_is_passed_on_is_checked_first(tmp_path: Path) -> None:
+    wheel = write(tmp_path, members())
+    with zipfile.ZipFile(wheel) as archive:
+        start = archive.getinfo("big/__init__.py").header_offset + 30 + len("big/__init__.py")
+    data = bytearray(wheel.read_bytes())
+    data[start + 3] ^= 0xFF
+    wheel.write_bytes(data)
+    with pytest.raises(Undecided, match=r"`big/__init__\.py` (cannot be unpacked|is not what its checksum says)"):
+        slim_wheel(wheel, tmp_path / "out", "12.0", "0" * 64)
+
+
 def test_the_same_wheel_comes_out_each_time(tmp_path: Path) -> None:
     first, _ = slim(tmp_path)
     assert first.wheel
