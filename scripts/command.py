@@ -138,6 +138,11 @@ def _forget(stream: TextIO) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
+def _add_feeds(parser: argparse.ArgumentParser) -> None:
+    said = "another checkout's feed, beside this one's"
+    parser.add_argument("--feed", type=Path, action="append", default=[], metavar="FILE", help=said)
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The verbs and their options. A usage mistake ends with exit code 2, as argparse does by itself."""
     # As it was called: an installed package has a command of this name.
@@ -291,14 +296,7 @@ def make_parser() -> argparse.ArgumentParser:
     catalogue.add_argument(
         "--evidence", type=Path, action="append", default=[], metavar="DIR", help="(default: docs/evidence)"
     )
-    catalogue.add_argument(
-        "--feed",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="another checkout's feed, beside this one's",
-    )
+    _add_feeds(catalogue)
     catalogue.add_argument("--registry", default="", metavar="NAME", help="where the tags are, for `docker pull`")
     retire = add("retire", verbs.retire, "take a cell out of service: its moving tags are withdrawn, with the reason")
     retire.add_argument("cell", metavar="CELL", help="of the matrix")
@@ -306,14 +304,7 @@ def make_parser() -> argparse.ArgumentParser:
     retire.add_argument("--undo", action="store_true", help="put it back: what is accepted is tagged again")
     gc = add("gc", verbs.gc, "show what the registry may lose: candidates of a year ago that were never accepted")
     gc.add_argument("--delete", action="store_true", help="remove it; without this nothing is changed")
-    gc.add_argument(
-        "--feed",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="another checkout's feed, beside this one's",
-    )
+    _add_feeds(gc)
     engine = add("engine", verbs.engine, "start, stop or show the Docker Engine that is used")
     engine.add_argument("action", choices=["up", "down", "status"])
     clean = add("clean", verbs.clean, "free everything that no tag needs")
