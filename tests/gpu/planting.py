@@ -1,15 +1,21 @@
-"""Faults for the gate to find, planted into a model's weights or a library's GPU code."""
+"""Faults for the gate to find, planted into a model's weights or an image's files."""
 
 from __future__ import annotations
 
 import json
 import struct
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from scripts.gpucode.fatbin import parse_gpu_code
 
 CONTAINER_HEADER, ARCHITECTURE = 16, 28  # bytes of a fatbin's header, and where an entry's has its architecture
+SITE = "/opt/venv/lib/python3.11/site-packages"
+UVICORN, BINDINGS = f"{SITE}/uvicorn/config.py", f"{SITE}/cuda/bindings/__init__.py"
+PLANTED = Path(__file__).with_name("planted_server.py")
+OTHER = {"9.0": 120, "12.0": 90}  # an architecture that the GPU of a compute capability cannot run
+
+Read = Callable[[str], bytes]  # a file of an image, by its path
 
 
 def flip_sign(folder: Path) -> None:
@@ -48,3 +54,34 @@ def readdress(data: bytearray, arch: int) -> None:
     found = {entry.arch.rstrip("af") for each in parse_gpu_code(data, "the library") or () for entry in each.entries}
     if found != {str(arch)}:
         raise ValueError(f"the library's GPU code is for {sorted(found)}, not for {arch} alone")
+
+
+def spoil_library(read: Read, compute: str, path: str) -> dict[str, bytes]:
+    """A library whose code is all said to be for another GPU than one of this compute capability."""
+    data = bytearray(read(path))
+    readdress(data, OTHER[compute])
+    return {path: bytes(data)}
+
+
+def spoil_server(read: Read, compute: str, fault: str) -> dict[str, bytes]:
+    """uvicorn, by which both engines serve, with a fault of `planted_server`."""
+    code = f"\nimport planted_server\n\nplanted_server.plant(Config, {fault!r})\n"
+    return {f"{SITE}/{PLANTED.name}": PLANTED.read_bytes(), **add_code(UVICORN, read(UVICORN), code)}
+
+
+def age_bindings(read: Read, compute: str) -> dict[str, bytes]:
+    """CUDA's bindings as they are where cuda-python 12.6 was installed over those of CUDA 13.
+
+    That wheel brings a `cuda/bindings/` of its own: its `__init__.py` and `runtime` replace those of cuda-bindings, and
+    the `runtime` of CUDA 12.6 has no `cudaLibrary_t`, which nvidia-cutlass-dsl asks for as it is imported. The module
+    itself is 27 MB: here the same name is taken from the newer one, by the `__init__.py` that both wheels have.
+    """
+    code = "\nfrom cuda.bindings import runtime\n\ndel runtime.cudaLibrary_t\n"
+    return add_code(BINDINGS, read(BINDINGS), code)
+
+
+def add_code(path: str, source: bytes, code: str) -> dict[str, bytes]:
+    """A module with more code at its end. Images have byte code that is not compared with its source: it goes."""
+    place = PurePosixPath(path)
+    kept = place.parent / "__pycache__" / f"{place.stem}.cpython-311.pyc"
+    return {path: source + code.encode(), str(kept): b""}  # Python passes over byte code that is none
