@@ -92,11 +92,27 @@ def sizes_of(cell: Cell) -> Sizes:
     return _GPU if cell.target.has_gpu else _CPU
 
 
-def find_gap(cell: Cell, part: str) -> str:
-    """Why a part is not for a cell's target, or nothing."""
-    if part == "models" and not sizes_of(cell).together:
+def find_gap(cell: Cell, part: str, limit_gib: int) -> str:
+    """Why a part is not for a cell's target, or not for so much of its memory; nothing where it is."""
+    sizes = sizes_of(cell)
+    if part == "models" and not sizes.together:
         return "is about sharing the memory of a GPU"
-    return ""
+    return find_misfit(models_of(sizes, part), limit_gib) if cell.target.has_gpu else ""
+
+
+def models_of(sizes: Sizes, part: str) -> tuple[str, ...]:
+    """The models that a part serves at once."""
+    return sizes.together if part == "models" else (sizes.model,)
+
+
+def find_misfit(names: Sequence[str], limit_gib: int) -> str:
+    """Why models do not fit so much memory, by their weights alone; an engine may find too little where they do."""
+    weights = {name: MODELS[name].weights_gib for name in names}
+    room = HELD * limit_gib
+    if sum(weights.values()) < room:
+        return ""
+    listed = ", ".join(f"{name} ({size:.1f} GiB)" for name, size in weights.items())
+    return f"the weights of {listed} do not fit the {room:.1f} GiB that an engine may hold of {limit_gib}"
 
 
 def make_part(cell: Cell, engine: ServingEngine, part: str, limit_gib: int) -> Scenario:
@@ -104,7 +120,7 @@ def make_part(cell: Cell, engine: ServingEngine, part: str, limit_gib: int) -> S
     sizes = sizes_of(cell)
     loads = tuple(f"at-{level}" for level in sizes.loads)
     checks = ("serve", *loads, "memory", "shared-prefix") if part == "load" else _CHECKS[part]
-    names = sizes.together if part == "models" else (sizes.model,)
+    names = models_of(sizes, part)
     dtype = "bfloat16" if cell.target.has_gpu else "float32"
     budgets = split_memory(names, HELD * limit_gib) if cell.target.has_gpu else {}
     caching = part != "no-prefix-cache"

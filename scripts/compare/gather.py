@@ -105,7 +105,7 @@ def _column(
     current = {part: evidence for part, evidence in found.items() if machine_of(evidence.host) == machine}
     missing = {}
     for part in PARTS:
-        if gap := find_gap(job.cell, part):
+        if gap := find_gap(job.cell, part, subject.limit_gib):
             missing[part] = f"not for {job.cell.target.id}: {gap}"
         elif reason := undecided.get(job.cell.id):
             missing[part] = f"not measured: {reason}"

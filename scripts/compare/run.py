@@ -139,7 +139,7 @@ def measure_part(
 ) -> None:
     """Measure one part, unless as many runs of it are known from this machine; its evidence is written as it ends."""
     cell = subject.job.cell
-    if find_gap(cell, part):
+    if find_gap(cell, part, subject.limit_gib):
         return
     host = describe_host(bench.gate, digest, gpu)
     known = subject.recall(bench.workspace, part, digest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import tarfile
 from contextlib import nullcontext
 from pathlib import Path
@@ -201,9 +202,9 @@ def test_nothing_is_generated_where_many_ask_and_all_where_few_do(says: Any, lef
 
 def test_a_server_is_killed_by_its_50th_request_and_by_no_look_at_its_health(monkeypatch: pytest.MonkeyPatch) -> None:
     killed: list[Any] = []
-    monkeypatch.setattr(planted_server.os, "kill", lambda *what: killed.append(what))
+    monkeypatch.setattr(os, "kill", lambda *what: killed.append(what))
     ask("dying", 60, {}, "GET")
     ask("dying", 49, {})
     assert killed == []
     ask("dying", 50, {})
-    assert killed == [(planted_server.os.getpid(), 9)]
+    assert killed == [(os.getpid(), 9)]

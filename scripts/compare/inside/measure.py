@@ -167,7 +167,7 @@ def check_serve(trial: Trial, measured: dict[str, Any]) -> None:
             commands.append(shlex.join(server.command))
             measured["started_s"].append(round(trial.start(server), 2))
         except Failed as failure:
-            trial.fault = str(failure).splitlines()[0]
+            trial.fault = " ".join(str(failure).splitlines()[:2])  # a server's end, and the first error of its log
             raise
         trial.servers[entry["model"]] = server
     measured["command"] = "; ".join(commands)

@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 
 from scripts.compare import run as module
+from scripts.compare.asked import find_gap
 from scripts.compare.engines import ENGINES
 from scripts.compare.figures import Figure, Missing
 from scripts.compare.gather import Comparison, gather
 from scripts.compare.rows import Row
 from scripts.compare.run import Asked, Subject, measure
-from scripts.errors import Undecided
+from scripts.errors import ExitCode, Undecided
 from scripts.pipeline import Stage
 from scripts.smoke.gpu import Gpu
+from scripts.verbs.comparing import judge
 from tests.unit.compare.made import ENTRY
 from tests.unit.fake_docker import FakeContainer
 from tests.unit.pipeline.lab import RTX_5090, Lab
@@ -280,6 +282,16 @@ def test_without_a_machine_the_newest_evidence_says_which_it_is(comparing: Compa
 
 
 # --- what cannot be measured
+
+
+def test_models_that_do_not_fit_are_not_measured_and_no_engine_is_blamed(comparing: Comparing) -> None:
+    comparison = comparing.measure("models", limit_gib=8)
+    assert comparing.asked == []
+    found = [column.find(Row("", "models", "together", "yi-1.5-6b/ttft")) for column in comparison.columns]
+    assert [isinstance(each, Missing) and each.reason for each in found] == [
+        f"not for 5090: {find_gap(subject.job.cell, 'models', 8)}" for subject in comparing.subjects(8)
+    ]
+    assert judge(comparison, ["models"], undecided=False) is ExitCode.INCONCLUSIVE
 
 
 def test_an_engine_that_is_not_here_does_not_keep_the_other_from_being_measured(comparing: Comparing) -> None:

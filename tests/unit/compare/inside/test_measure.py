@@ -191,12 +191,12 @@ def test_where_no_server_was_started_nothing_is_measured(
     check: Callable[..., None], options: dict[str, Any], machine: Machine, stack: ExitStack
 ) -> None:
     def die(server: Scripted) -> None:
-        raise Failed("not healthy within 1 s; its log has:\nmuch")
+        raise Failed("not healthy within 1 s; its log has:\nan error\nand much")
 
     machine.on_start = die
     trial = make_trial(stack, serving=False)
     fails(check_serve, trial, "not healthy within 1 s")
-    fails(check, trial, "not started: small: not healthy within 1 s; its log has:$", **options)
+    fails(check, trial, "not started: small: not healthy within 1 s; its log has: an error$", **options)
 
 
 # --- start
@@ -279,6 +279,20 @@ def test_three_models_that_do_not_fit_are_told(machine: Machine, stack: ExitStac
     fails(check_serve, trial, r"8\.0 GiB are wanted, and 1\.0 of 32\.0 GiB are free")
     for check, options in ((check_models, {"together": True}), (check_memory, {})):
         fails(check, trial, r"not started: c: 8\.0 GiB are wanted", **options)
+
+
+def test_a_model_that_an_engine_finds_no_room_for_is_told_in_the_engines_words(
+    machine: Machine, stack: ExitStack
+) -> None:
+    def refuse(server: Scripted) -> None:
+        if len(machine.alive) == 2:
+            raise Failed("exit code 1; its log has:\nValueError: No available memory for the cache.\nand ends:\n")
+
+    machine.on_start, machine.held_gib = refuse, 5.0
+    trial = make_trial(stack, models=["a", "b", "c"], serving=False)
+    fails(check_serve, trial, "exit code 1")
+    said = r"^not started: c: exit code 1; its log has: ValueError: No available memory for the cache\.$"
+    fails(check_models, trial, said, together=False)
 
 
 def test_a_log_that_does_not_say_how_large_the_cache_is_gives_no_figure(machine: Machine, stack: ExitStack) -> None:
