@@ -7,8 +7,10 @@ import io
 import json
 import os
 import tarfile
+import time
 from contextlib import nullcontext
 from pathlib import Path
+from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,13 +20,15 @@ from scripts.compare.asked import PARTS, make_part
 from scripts.compare.engines import ENGINES
 from scripts.matrix import load_matrix
 from scripts.model import Outcome, Result
-from tests.gpu import planted_server
+from scripts.smoke.gpu import Gpu
+from tests.gpu import faults, planted_server
 from tests.gpu.derive import derived_image
-from tests.gpu.faults import FAULTS, MODELS, Fault, alter, choose_faults, judge, render
+from tests.gpu.faults import FAULTS, MODELS, Fault, Place, alter, choose_faults, judge, render, try_fault, try_on_one
 from tests.gpu.planting import BINDINGS, SITE, UVICORN, age_bindings, spoil_server
 from tests.unit.builders import RTX, make_cell
 
 ROOT = Path(__file__).parents[2]
+GPU = Gpu("0", "GPU-1", RTX.name, RTX.compute, "580.95.05", memory=32 << 30)
 FAULT = Fault("a fault", ("vllm",), "eager", "health", "no kernel image")
 SAID = "the server has ended with exit code 1; its log has: CUDA error: no kernel image is available"
 
@@ -68,6 +72,42 @@ def test_the_table_has_the_words_however_far_down_a_log_they_stand() -> None:
     tried = judge(FAULT, [Result("health", Outcome.FAILED, "line\n" * 500 + f"{SAID} | so far")])
     assert "no kernel image is available / so far" in render([tried])
     assert "it did not report" in render([judge(FAULT, [])])
+
+
+def make_place(tmp_path: Path, image: str = "vllm", left_s: float = 100) -> Place:
+    job: Any = SimpleNamespace(cell=make_cell(RTX, image=image), scenarios=())
+    return Place(None, job, "sha256:image", tmp_path, frozenset(), time.monotonic() + left_s)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("left_s", "said"), [(0.5, "the time is over"), (100, "`eager` has not passed without it")])
+def test_what_cannot_be_tried_is_not_found(left_s: float, said: str, tmp_path: Path) -> None:
+    free: SimpleQueue[Gpu] = SimpleQueue()
+    free.put(GPU)
+    tried = try_on_one(make_place(tmp_path, left_s=left_s), free, FAULT)
+    assert not tried.found and tried.said == f"not tried: {said}"
+    assert free.get_nowait() is GPU
+
+
+@pytest.mark.parametrize("image", ["vllm", "sglang"])
+def test_of_models_that_do_not_fit_the_first_fits_and_not_all_do(
+    image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, str]] = []
+
+    def watch(*arguments: Any) -> Any:
+        _, _, folder, scenario, environment, _, _, script = arguments
+        assert (folder / script).is_file() and scenario.timeout_s <= 100
+        asked.append(environment)
+        detail = "87.5 GiB are wanted, and 52.0 of 139.8 GiB are free"
+        return SimpleNamespace(results=[Result("serve", Outcome.FAILED, detail)])
+
+    monkeypatch.setattr(faults, "run_watched", watch)
+    [fault] = [each for each in FAULTS if each.scenario == MODELS]
+    assert try_fault(make_place(tmp_path, image), fault, GPU).found
+    [environment] = asked
+    assert environment["HALLMARK_CHECKS"] == "serve" and environment["HALLMARK_RUNS"] == "1"
+    wanted = [each["share"]["budget_gib"] for each in json.loads(environment["HALLMARK_SPEC"])["servers"]]
+    assert wanted[0] < 32 < sum(wanted), "one server begins, and there is no room for all"
 
 
 # --- what is planted into an image
