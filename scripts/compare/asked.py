@@ -109,10 +109,10 @@ def find_misfit(names: Sequence[str], limit_gib: int) -> str:
     """Why models do not fit so much memory, by their weights alone; an engine may find too little where they do."""
     weights = {name: MODELS[name].weights_gib for name in names}
     room = HELD * limit_gib
-    if sum(weights.values()) < room:
+    if (taken := sum(weights.values())) < room:
         return ""
-    listed = ", ".join(f"{name} ({size:.1f} GiB)" for name, size in weights.items())
-    return f"the weights of {listed} do not fit the {room:.1f} GiB that an engine may hold of {limit_gib}"
+    listed = ", ".join(f"{name} {size:.1f}" for name, size in weights.items())
+    return f"{taken:.1f} GiB of weights do not fit {room:.1f} GiB, as much as may be held of {limit_gib}: {listed}"
 
 
 def make_part(cell: Cell, engine: ServingEngine, part: str, limit_gib: int) -> Scenario:
