@@ -87,7 +87,7 @@ FAULTS = (
         BOTH,
         "load",
         "load",
-        "has ended with exit code -9",
+        "the server has ended with exit code",
         files=partial(spoil_server, fault="dying"),
         checks=("health", "load"),
     ),
