@@ -1,7 +1,7 @@
 """What lies in the folder where servers keep what they compile: files and bytes, by the cache that they are of.
 
 Standard library only: it runs inside the candidate, beside the script that imports it, and so where the folder is,
-be it on this machine or a volume of another.
+be it on this machine or a volume of another. Scenarios side by side share it: what one counts may be another's.
 """
 
 from __future__ import annotations
