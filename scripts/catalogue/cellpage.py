@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from scripts.catalogue.figures import Line, format_difference, list_kernels, list_lines, list_load
+from scripts.catalogue.figures import (
+    Line,
+    format_caches,
+    format_difference,
+    format_start,
+    list_kernels,
+    list_lines,
+    list_load,
+)
 from scripts.catalogue.gather import judge_build
 from scripts.catalogue.inside import render_inside
 from scripts.catalogue.manual import name_reference
@@ -115,7 +123,7 @@ def _tested(page: CellPage) -> Iterator[Markup]:
             "Of what decides nothing": _count([line for line in lines if not line.required]),
         }
     )
-    header = ["scenario", "ended", "checks", "largest difference, nats", "mean", "healthy after", "took"]
+    header = ["scenario", "ended", "checks", "largest difference, nats", "mean", "healthy after", "caches", "took"]
     scenarios = table(header, [_row(line) for line in lines], "Scenarios")
     checks = [_checks(each) for each in sorted(build.evidence, key=lambda each: each.scenario)]
     details = element("details", element("summary", "Each check, and what it said"), *checks)
@@ -160,7 +168,8 @@ def _row(line: Line) -> list[str]:
         f"{line.passed} of {line.total}",
         format_difference(agreement.largest, agreement.accepted),
         format_difference(agreement.mean, agreement.accepted_mean),
-        "–" if line.healthy_s is None else f"{line.healthy_s:.0f} s",
+        format_start(line),
+        format_caches(line),
         f"{line.seconds:.0f} s",
     ]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from scripts.catalogue.gather import is_todays
 from scripts.catalogue.types import Build
+from scripts.files import format_size
 from scripts.model import Outcome
 from scripts.pipeline import Job
 from scripts.smoke.smoke import Evidence, make_environment
@@ -39,7 +40,9 @@ class Agreement:
 class Line:
     """One scenario in a few words. `ended` is `passed`, `failed`, or what else kept it from passing.
 
-    `required` is False for one that decides nothing, `todays` for one whose question is another by now.
+    `required` is False for one that decides nothing, `todays` for one whose question is another by now. `start_s` is
+    how long the server may take to become healthy; `caches` are the bytes that were kept before it started and after it
+    ended. None: unknown.
     """
 
     name: str
@@ -51,6 +54,8 @@ class Line:
     seconds: float
     required: bool
     todays: bool
+    start_s: float | None = None
+    caches: tuple[float | None, float | None] = (None, None)
 
 
 def list_lines(job: Job, build: Build) -> list[Line]:
@@ -77,7 +82,17 @@ def _describe(job: Job, build: Build, evidence: Evidence) -> Line:
         evidence.seconds,
         required=scenario is None or scenario.required,
         todays=todays,
+        start_s=_number(health.get("start_s")),
+        caches=(find_kept(evidence, "health"), find_kept(evidence, "shutdown")),
     )
+
+
+def find_kept(evidence: Evidence, check: str) -> float | None:
+    """How many bytes the caches held at a check, if it says so."""
+    measured = next((result.measured for result in evidence.results if result.check == check), {})
+    figures = measured.get("figures")
+    found = [each for each in figures if isinstance(each, dict)] if isinstance(figures, list) else []
+    return next((_number(each.get("value")) for each in found if each.get("name") == "cache size"), None)
 
 
 def find_agreement(evidence: Evidence, bounds: Mapping[str, str]) -> Agreement:
@@ -122,6 +137,20 @@ def format_difference(found: float | None, accepted: float | None) -> str:
     if found is None:
         return "–"
     return f"{found:.3g}" if accepted is None else f"{found:.3g} of {accepted:g}"
+
+
+def format_start(line: Line) -> str:
+    """`145 of 420 s`: what a start took, and what it may take where that is known."""
+    if line.healthy_s is None:
+        return "–"
+    return f"{line.healthy_s:.0f} s" if line.start_s is None else f"{line.healthy_s:.0f} of {line.start_s:.0f} s"
+
+
+def format_caches(line: Line) -> str:
+    """`0 B → 12 MB`: what the caches held before a start, and after."""
+    if line.caches == (None, None):
+        return "–"
+    return " → ".join("–" if size is None else format_size(int(size)) for size in line.caches)
 
 
 def _tables(value: Any) -> Iterator[Mapping[str, Any]]:

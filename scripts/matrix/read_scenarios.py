@@ -10,7 +10,7 @@ from scripts.matrix.names import LONGEST_NAME
 from scripts.matrix.read_rules import read_scope
 from scripts.matrix.reader import Table, find_repeated
 from scripts.matrix.rules import EVERYWHERE
-from scripts.matrix.scenarios import Absence, Scenario, UpstreamTest
+from scripts.matrix.scenarios import USUAL_START_S, Absence, Scenario, UpstreamTest
 from scripts.text import name_some
 
 DTYPES = ("bfloat16", "float32")
@@ -19,7 +19,8 @@ UPSTREAM = "upstream"  # the check that runs upstream's tests
 RESERVED = (
     *("HOME", "HF_HUB_OFFLINE", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"),
     *("HALLMARK_CHECKS", "HALLMARK_COMPUTE", "HALLMARK_CUDA", "HALLMARK_DTYPE", "HALLMARK_MEAN_TOLERANCE"),
-    *("HALLMARK_SERVE_ARGS", "HALLMARK_SMOKE_DIR", "HALLMARK_TARGET", "HALLMARK_TOLERANCE", "HALLMARK_UPSTREAM"),
+    *("HALLMARK_SERVE_ARGS", "HALLMARK_SMOKE_DIR", "HALLMARK_START_S", "HALLMARK_TARGET", "HALLMARK_TOLERANCE"),
+    "HALLMARK_UPSTREAM",
 )
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 _PART = re.compile(r"[A-Za-z0-9_]+")
@@ -47,6 +48,7 @@ def _read_scenario(table: Table) -> Scenario:
         required=table.flag("required", True),
         absences=tuple(map(_read_absence, table.tables("except"))),
         tests=tuple(map(_read_test, table.tables("tests"))),
+        start_s=table.number("start_s", USUAL_START_S),
     )
     if scenario.name and not (_NAME.fullmatch(scenario.name) and len(scenario.name) <= LONGEST_NAME):
         table.note(f"`{scenario.name}` cannot name a scenario", "name", "use lower-case letters, digits and `-`")
@@ -55,6 +57,9 @@ def _read_scenario(table: Table) -> Scenario:
     for key in ("timeout_s", "memory_gib"):
         if key in table and not getattr(scenario, key):
             table.note("must be more than 0", key, "write a larger number")
+    if "start_s" in table and not 0 < scenario.start_s < scenario.timeout_s:
+        cause = f"a start may take {scenario.start_s} s, and the whole scenario {scenario.timeout_s} s"
+        table.note(cause, "start_s", "write more than 0, and less than `timeout_s`")
     if bool(scenario.tests) != (UPSTREAM in scenario.checks):
         table.note(
             f"[[scenario.tests]] and the check `{UPSTREAM}`, which runs them, go together",

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from scripts.matrix.rules import Scope
 from scripts.model import Cell
 
+USUAL_START_S = 420  # generous to a first start that compiles: a server can also hang after its engine has died
+
 
 @dataclass(frozen=True)
 class Absence:
@@ -36,8 +38,9 @@ class Scenario:
 
     `model` is one of the gate's models, or empty where the script needs none; `dtype` the type that it is computed in
     (empty: float32 on the CPU, bfloat16 on GPUs); `arguments` are the server's, and `environment` variables for it and
-    for the script. `timeout_s` is in seconds, `memory_gib` in GiB. One that is not `required` is run and
-    recorded, and decides nothing. `tests` are upstream's own, which the check `upstream` runs.
+    for the script. `timeout_s` is for all of it, `start_s` for the server to become healthy, both in seconds;
+    `memory_gib` is in GiB. One that is not `required` is run and recorded, and decides nothing. `tests` are upstream's
+    own, which the check `upstream` runs.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Scenario:
     required: bool = True
     absences: tuple[Absence, ...] = ()
     tests: tuple[UpstreamTest, ...] = ()
+    start_s: int = USUAL_START_S
 
     def find_absence(self, cell: Cell) -> Absence | None:
         """Why this is not for a cell, if it is not."""

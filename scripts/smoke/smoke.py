@@ -203,6 +203,7 @@ def make_environment(cell: Cell, scenario: Scenario) -> dict[str, str]:
         "HALLMARK_COMPUTE": cell.target.compute,
         "HALLMARK_CHECKS": " ".join(scenario.checks),
         "HALLMARK_DTYPE": dtype,
+        "HALLMARK_START_S": str(scenario.start_s),
         "HALLMARK_SERVE_ARGS": shlex.join(scenario.arguments),
         "HOME": WRITABLE,
         "TORCHINDUCTOR_CACHE_DIR": f"{CACHE}/inductor",

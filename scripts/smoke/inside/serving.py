@@ -1,4 +1,4 @@
-"""What the smoke scripts of servers share: load, the kernels that ran, and what a server has loaded.
+"""What the smoke scripts of servers share: their start, load, the kernels that ran, and what a server has loaded.
 
 Standard library only: it runs inside the candidate, as `probe` does, and stands beside it.
 """
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import nvml
+from caches import measure_caches
 from probe import Failed, Server, require
 
 MOST_KERNELS = 60  # names that the evidence lists, the most frequent first
@@ -45,6 +46,13 @@ def answer(response: tuple[int, Any]) -> dict[str, Any]:
     status, body = response
     require(status == 200, f"answered with {status}: {str(body)[:500]}")
     return dict(body)
+
+
+def start(server: Server, measured: dict[str, Any]) -> None:
+    """Start a server, which has HALLMARK_START_S seconds to become healthy; what the caches held before is recorded."""
+    limit = float(os.environ["HALLMARK_START_S"])
+    measured |= {"start_s": limit, **measure_caches()}
+    server.start(limit)
 
 
 def make_prompts() -> list[list[int]]:

@@ -86,10 +86,13 @@ def quantise_activations(torch: Any, model: Any, scheme: Scheme) -> None:
                 args = (self.rounded(args[0]), *args[1:])
             return function(*args, **(kwargs or {}))
 
-    def rounding(layer: str, forward: Any) -> Any:
+    def rounding(name: str, module: Any) -> Any:
+        forward = module.forward
+
         def rounded(values: Any) -> Any:
             if scheme.nvfp4:
-                return round_to_fp4(torch, values, nvfp4.GLOBAL_SCALES[layer.rpartition(".")[2]][1])
+                projection = name_projection(name, module, values.shape[-1])
+                return round_to_fp4(torch, values, nvfp4.global_scales(projection)[1])
             return round_to_fp8(torch, values, BLOCK if scheme.blocks else values.shape[-1])
 
         def replaced(*args: Any, **kwargs: Any) -> Any:
@@ -101,7 +104,13 @@ def quantise_activations(torch: Any, model: Any, scheme: Scheme) -> None:
     for name, module in model.named_modules():
         # Experts that a checkpoint has one by one are one module of transformers.
         if scheme.covers(f"{name}.weight") or scheme.covers(f"{name}.0.up_proj.weight"):
-            module.forward = rounding(name, module.forward)
+            module.forward = rounding(name, module)
+
+
+def name_projection(name: str, module: Any, inputs: int) -> str:
+    """The projection of a module that reads so many inputs: the module, or one of the first expert's."""
+    down = getattr(module, "down_proj", None)
+    return name if down is None else f"{name}.0.{'down' if down.shape[-1] == inputs else 'up'}_proj"
 
 
 def round_to_fp8(torch: Any, values: Any, group: int) -> Any:

@@ -64,17 +64,20 @@ _FP8_CHANNELS = {"float32": Bound(0.05, 0.01), "bfloat16": Bound(0.15, 0.03)}
 _FP8_BLOCKS = {"float32": Bound(0.05, 0.01), "bfloat16": Bound(0.08, 0.015)}
 # In 4 bits steps are wider, but float32 hardly ever rounds to another one.
 _NVFP4 = {"float32": Bound(0.05, 0.002), "bfloat16": Bound(0.065, 0.0145)}
+_NVFP4_EXPERTS = {"float32": Bound(0.05, 0.002), "bfloat16": Bound(0.08, 0.009)}
 
 _LLAMA = llama.Shape()
 # Rounding activations to 4 significant bits is noise: with fewer and weaker layers, faults stand out of it.
 _LLAMA_FP8 = llama.Shape(layers=2, addition=0.5)
 _LLAMA_NVFP4 = llama.Shape(layers=1, addition=0.2)
 _MOE = moe.Shape()
+_MOE_NVFP4 = moe.Shape(layers=1, addition=0.2)
 _MLA = mla.Shape()
 _HYBRID = hybrid.Shape()
 
 _FP8 = Model("", llama.config(_LLAMA_FP8), tuple(llama.tensors(_LLAMA_FP8)), {}, margin=0.0)
 _FP4 = Model("", llama.config(_LLAMA_NVFP4), tuple(llama.tensors(_LLAMA_NVFP4)), {}, margin=0.0)
+_ROUTED_FP4 = Model("", moe.config(_MOE_NVFP4), tuple(moe.tensors(_MOE_NVFP4)), {}, margin=0.0)
 _LINEAR = Scheme(r"model\.layers\.\d+\.(self_attn|mlp)\.\w+_proj", ignore=("lm_head",))
 _ROUTED = Model("moe", moe.config(_MOE), tuple(moe.tensors(_MOE)), _PLAIN, margin=0.07, greedy_tokens=6)
 _EXPERTS = Scheme(
@@ -89,6 +92,11 @@ _ALL = [
     _quantised("llama-nvfp4", _FP4, replace(_LINEAR, nvfp4=True), _NVFP4, margin=0.1),
     _ROUTED,
     _quantised("moe-fp8", _ROUTED, _EXPERTS, _FP8_CHANNELS, margin=0.1),
+    # Four tokens would have to be chosen by less of a margin.
+    replace(
+        _quantised("moe-nvfp4", _ROUTED_FP4, replace(_EXPERTS, nvfp4=True), _NVFP4_EXPERTS, margin=0.1),
+        greedy_tokens=3,
+    ),
     Model("mla", mla.config(_MLA), tuple(mla.tensors(_MLA)), _PLAIN, margin=0.07),
     Model(
         "hybrid",

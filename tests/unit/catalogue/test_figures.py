@@ -9,7 +9,9 @@ import pytest
 from scripts.catalogue.figures import (
     Agreement,
     find_agreement,
+    format_caches,
     format_difference,
+    format_start,
     list_kernels,
     list_lines,
     list_load,
@@ -23,6 +25,7 @@ LOGPROBS = {
     "tolerance_nats": 0.05,
     "mean_tolerance_nats": 0.008,
 }
+SIZE = {"name": "cache size", "value": 12_000_000, "unit": "B", "better": "lower"}
 SIZES = {"2_tokens": {"max_difference_nats": 0.02, "mean_difference_nats": 0.001}, "seconds": 4.0}
 
 
@@ -75,6 +78,33 @@ def test_a_start_has_its_time(checkout: Checkout) -> None:
     page = checkout.page(CPU)
     assert page.shown
     assert [line.healthy_s for line in list_lines(page.job, page.shown)] == [31.2]
+
+
+@pytest.mark.parametrize(
+    ("health", "shutdown", "started", "caches"),
+    [
+        ({"seconds": 145.3, "start_s": 420.0}, None, "145 of 420 s", "–"),
+        (
+            {"seconds": 145.3, "start_s": 420.0, "figures": [SIZE | {"value": 0}]},
+            [SIZE],
+            "145 of 420 s",
+            "0 B → 12.0 MB",
+        ),
+        ({"seconds": 31.2, "figures": [SIZE]}, [{"name": "x"}, 3], "31 s", "12.0 MB → –"),
+        ({"figures": "no"}, [SIZE | {"value": "no"}], "–", "–"),
+    ],
+)
+def test_a_start_has_its_bound_and_what_the_caches_held(
+    health: dict[str, Any], shutdown: list[Any] | None, started: str, caches: str, checkout: Checkout
+) -> None:
+    data = checkout.evidence(CPU)
+    for check, measured in (("health", health), ("shutdown", {"figures": shutdown})):
+        data["results"].append({"check": check, "outcome": "passed", "detail": "", "measured": measured})
+    checkout.keep(CPU, data)
+    page = checkout.page(CPU)
+    assert page.shown
+    [line] = list_lines(page.job, page.shown)
+    assert (format_start(line), format_caches(line)) == (started, caches)
 
 
 def test_kernels_come_the_most_frequent_first(checkout: Checkout) -> None:

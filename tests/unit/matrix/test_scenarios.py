@@ -52,6 +52,13 @@ def test_a_scenario_says_what_it_runs_and_the_rest_has_defaults() -> None:
     )
 
 
+def test_a_start_may_take_what_the_scenario_says_or_what_is_usual() -> None:
+    (usual, own), problems = read(SERVE, SERVE | {"name": "slow", "start_s": 59})
+    assert not problems
+    told = [make_environment(make_cell(CPU), each)["HALLMARK_START_S"] for each in (usual, own)]
+    assert told == ["420", "59"]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -61,6 +68,8 @@ def test_a_scenario_says_what_it_runs_and_the_rest_has_defaults() -> None:
         ({"checks": []}, "expected a list of strings, with at least one"),
         ({"checks": ["a", "a"]}, "`a` stands twice"),
         ({"timeout_s": 0}, "[scenario.1.timeout_s] must be more than 0"),
+        ({"start_s": 0}, "[scenario.1.start_s] a start may take 0 s, and the whole scenario 60 s"),
+        ({"start_s": 60}, "[scenario.1.start_s] a start may take 60 s, and the whole scenario 60 s"),
         ({"memory_gib": 0}, "[scenario.1.memory_gib] must be more than 0"),
         ({"dtype": "float16"}, "`float16` is no type to compute in"),
         ({"required": "no"}, "expected"),
@@ -70,6 +79,7 @@ def test_a_scenario_says_what_it_runs_and_the_rest_has_defaults() -> None:
         ({"environment": {"HALLMARK_LOAD_S": 30}}, "expected"),
         ({"environment": {"load": "30"}}, "[scenario.1.environment.load] cannot be given"),
         ({"environment": {"HALLMARK_TOLERANCE": "9"}}, "[scenario.1.environment.HALLMARK_TOLERANCE] cannot be given"),
+        ({"environment": {"HALLMARK_START_S": "9"}}, "[scenario.1.environment.HALLMARK_START_S] cannot be given"),
         ({"except": [{"reason": "never"}]}, "leaves the scenario out of every cell"),
         ({"except": [{"cuda": "cpu"}]}, "missing key `reason`"),
         ({"except": [{"cuda": "cpu", "reason": "x", "target": "5090"}]}, "target"),

@@ -21,7 +21,7 @@ FOLDER = ROOT / "images/sglang"
 REFERENCE = find_reference("llama")
 SCENARIOS = tomllib.loads((FOLDER / "image.toml").read_text())["scenario"]
 CHECKS = SCENARIOS[0]["checks"]
-NAMES = ("smoke", "guarding", "nvml", "probe", "serving", "sweeping")
+NAMES = ("smoke", "caches", "guarding", "nvml", "probe", "serving", "sweeping")
 
 
 @pytest.fixture
@@ -33,6 +33,8 @@ def script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     monkeypatch.setenv("HALLMARK_MEAN_TOLERANCE", "0.1")
     monkeypatch.setenv("HALLMARK_DTYPE", "bfloat16")
     monkeypatch.setenv("HALLMARK_CHECKS", " ".join(CHECKS))
+    monkeypatch.setenv("HALLMARK_START_S", "420")
+    monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("HALLMARK_SERVE_ARGS", raising=False)
     before = {name: sys.modules.pop(name, None) for name in NAMES}
     module = importlib.import_module("smoke")
@@ -192,7 +194,7 @@ def test_a_server_that_refuses_an_unknown_model_passes_too(script: Any) -> None:
 def test_a_server_that_says_goodbye_may_kill_itself(fault: str, code: int, script: Any) -> None:
     measured: dict[str, Any] = {}
     script.check_shutdown(serve(fault), measured)
-    assert measured == {"exit_code": code}
+    assert measured["exit_code"] == code and measured["figures"]
 
 
 def test_an_answer_that_is_not_200_fails(script: Any) -> None:

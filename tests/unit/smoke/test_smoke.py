@@ -179,6 +179,7 @@ def test_evidence_is_written_and_read_again(image: Image, tmp_path: Path, monkey
         (RTX, "moe-fp8", "", 0.15, 0.03),
         (RTX, "llama-fp8-block", "", 0.08, 0.015),
         (RTX, "llama-nvfp4", "", 0.065, 0.0145),
+        (RTX, "moe-nvfp4", "", 0.08, 0.009),
         (CPU, "llama", "float32", 1e-4, 2e-5),
         (RTX, "llama", "float32", 0.003, 0.0006),
         (RTX, "llama-fp8", "float32", 0.05, 0.01),

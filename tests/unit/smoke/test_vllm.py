@@ -17,7 +17,7 @@ from scripts.smoke.models.zoo import find_reference
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "images/vllm"
 SCENARIOS = tomllib.loads((FOLDER / "image.toml").read_text())["scenario"]
-NAMES = ("smoke", "guarding", "nvml", "probe", "serving", "sweeping")
+NAMES = ("smoke", "caches", "guarding", "nvml", "probe", "serving", "sweeping")
 
 
 @pytest.fixture
@@ -27,6 +27,8 @@ def script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
         monkeypatch.syspath_prepend(str(folder))
     for name, value in {"DTYPE": "bfloat16", "CHECKS": "health", "TOLERANCE": "0.3", "SERVE_ARGS": ""}.items():
         monkeypatch.setenv(f"HALLMARK_{name}", value)
+    monkeypatch.setenv("HALLMARK_START_S", "420")
+    monkeypatch.setenv("HOME", str(tmp_path))
     before = {name: sys.modules.pop(name, None) for name in NAMES}
     module = importlib.import_module("smoke")
     assert module.__file__ == str(FOLDER / "smoke.py")

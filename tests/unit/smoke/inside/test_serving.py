@@ -14,7 +14,16 @@ import nvml
 import pytest
 import serving
 from probe import Failed
-from serving import Answer, check_kernels, check_libraries, compare_answers, loaded_libraries, press, read_kernels
+from serving import (
+    Answer,
+    check_kernels,
+    check_libraries,
+    compare_answers,
+    loaded_libraries,
+    press,
+    read_kernels,
+    start,
+)
 
 LIMIT = 0.03
 COUNT = 4
@@ -53,6 +62,40 @@ def load(server: Scripted) -> dict[str, Any]:
     measured: dict[str, Any] = {}
     press(server, server.ask, LIMIT, measured)  # type: ignore[arg-type]
     return measured
+
+
+# --- start
+
+
+class Starting:
+    def __init__(self, needs_s: float) -> None:
+        self.needs_s = needs_s
+
+    def start(self, within_s: float) -> None:
+        if self.needs_s > within_s:
+            raise Failed(f"not healthy within {within_s:.0f} s")
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("HALLMARK_START_S", "90")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_a_start_has_its_bound_and_what_was_kept_before(home: Path) -> None:
+    (home / ".cache").mkdir()
+    (home / ".cache/x").write_bytes(b"123")
+    measured: dict[str, Any] = {}
+    start(Starting(89), measured)  # type: ignore[arg-type]
+    assert measured["start_s"] == 90 and measured["figures"][0]["value"] == 3
+
+
+def test_a_start_beyond_the_scenarios_bound_fails_with_it(home: Path) -> None:
+    measured: dict[str, Any] = {}
+    with pytest.raises(Failed, match="not healthy within 90 s"):
+        start(Starting(91), measured)  # type: ignore[arg-type]
+    assert measured["start_s"] == 90
 
 
 # --- load
