@@ -30,7 +30,7 @@ class Tags:
 
     @property
     def moving(self) -> tuple[str, str]:
-        """In the order in which they are promoted; whoever retires a cell goes the other way, so that both meet."""
+        """In the order in which they are promoted."""
         return self.versioned, self.newest
 
     @property

@@ -17,13 +17,12 @@ _RETURNED = "in service again, and nothing was published since"
 def retire_tags(
     registry: Registry, repository: Repository, tags: Sequence[str], reason: str, lock_folder: Path
 ) -> dict[str, str]:
-    """Retire a cell's moving tags, given in the order of promotion; the digest that each named, as `retire_tag` gives.
+    """Retire a cell's moving tags; the digest that each named, as `retire_tag` gives it.
 
-    The last goes first, and all are looked at once more: whoever promotes meanwhile goes the other way and looks again,
-    too, so that one of the two sees what the other has written.
+    All are looked at once more, as whoever promotes does: of two that meet, one sees what the other has written.
     """
-    found = {tag: retire_tag(registry, repository, tag, reason, lock_folder) for tag in reversed(tags)}
-    for tag in reversed(tags):
+    found = {tag: retire_tag(registry, repository, tag, reason, lock_folder) for tag in tags}
+    for tag in tags:
         retire_tag(registry, repository, tag, reason, lock_folder)
     return found
 

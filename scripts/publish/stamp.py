@@ -99,7 +99,7 @@ def stamp_candidate(
         for tag in tags.moving:
             look_again(registry, repository, digest, tag)
     except ConfigError as retired:
-        # Whoever retired the cell goes the other way, and may have seen the tags before they were set.
+        # It was retired meanwhile, by somebody who may have looked before the other tag was set.
         for tag in tags.moving:
             withdraw_tag(registry, repository, tag, digest, retired.problems[0].cause, lock_folder)
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -177,6 +178,57 @@ def unlisted(site: Site) -> set[str]:
     listed = json.loads(site.fake.tag(site.one.digest.replace(":", "-")) or b"")["manifests"]
     there = {name for name, (data, _) in site.fake.manifests.items() if b'"subject"' in data and ":" in name}
     return there - {entry["digest"] for entry in listed}
+
+
+# --- two that go on side by side
+
+
+class Turns:
+    """Machines that each wait before one of their requests until the others have come to theirs, or have ended."""
+
+    def __init__(self, site: Site) -> None:
+        self.threads: list[threading.Thread] = []
+        self.waits: dict[str, tuple[str, str]] = {}
+        self.reached: dict[str, threading.Event] = {}
+        self.go: dict[str, threading.Event] = {}
+        site.fake.gate = self._gate
+
+    def _gate(self, request: requests.PreparedRequest) -> None:
+        name = threading.current_thread().name
+        if name in self.waits and (request.method, str(request.url).rpartition("/")[2]) == self.waits[name]:
+            del self.waits[name]
+            self.reached[name].set()
+            assert self.go[name].wait(20)
+
+    def start(self, name: str, act: Act, method: str, reference: str) -> None:
+        """Let a machine act up to a request."""
+        self.waits[name] = method, reference
+        self.reached[name], self.go[name] = threading.Event(), threading.Event()
+        self.threads.append(threading.Thread(target=act, name=name))
+        self.threads[-1].start()
+        assert self.reached[name].wait(20)
+
+    def end(self) -> None:
+        """Let all go on, one after another, in the order in which they were started."""
+        for thread in self.threads:
+            self.go[thread.name].set()
+            thread.join(20)
+
+
+def test_who_retires_sees_a_promotion_that_had_looked_before(site: Site) -> None:
+    turns = Turns(site)
+    turns.start("promotes", lambda: site.publish(site.one), "PUT", MOVING[0])
+    turns.start("retires", site.retire, "GET", MOVING[1])
+    turns.end()
+    assert [isinstance(held, Withdrawal) and held.retired for held in site.held] == [True, True]
+
+
+def test_what_another_took_off_the_list_is_listed_again(site: Site) -> None:
+    turns = Turns(site)
+    turns.start("one", lambda: site.publish(site.one), "PUT", site.one.digest.replace(":", "-"))
+    turns.start("two", lambda: site.publish(site.one, "gpu"), "GET", f"1.0-gpu-{site.one.digest[7:19]}")
+    turns.end()
+    assert not unlisted(site)
 
 
 # --- one tag
