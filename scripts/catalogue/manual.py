@@ -24,8 +24,8 @@ def read_commands(job: Job, registry: str = "") -> tuple[str, ...]:
     name = re.compile(rf"{NAMESPACE}/{re.escape(job.cell.image)}:([\w.-]+)")
     found = []
     for block in _BLOCK.findall(text):
-        tags = name.findall(block)
-        if "docker run" in block and tags and all(tag.endswith("-cpu") != job.cell.target.has_gpu for tag in tags):
+        of_cpu = {f"-{tag}".endswith("-cpu") for tag in name.findall(block)}
+        if "docker run" in block and of_cpu == {not job.cell.target.has_gpu}:
             _, versioned = name_references(job, registry)
             found.append(name.sub(versioned, block).rstrip("\n"))
     return tuple(found)

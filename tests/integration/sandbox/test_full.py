@@ -39,7 +39,6 @@ def test_a_full_registry_is_told_from_a_broken_one(
         arguments = (sandbox.matrix.root, "publish", "good-cpu")
         run = run_verb(*arguments, HALLMARK_REGISTRY=f"{place}/hallmark")
         said = run.stdout + run.stderr
-        print(said)
         assert run.returncode == ExitCode.INCONCLUSIVE, said
         assert "the registry's disk is full" in said and "Traceback" not in said
         tags = requests.get(f"http://{place}/v2/hallmark/good/tags/list", timeout=10).json().get("tags")
