@@ -263,6 +263,23 @@ def test_a_wrong_new_tag_that_cannot_be_mended_is_said_plainly(layout: Layout, t
         publish(fake, layout, tmp_path)
 
 
+def test_a_tag_that_is_right_though_it_could_not_be_read_at_first_stays(layout: Layout, tmp_path: Path) -> None:
+    fake = FakeRegistry()
+    fake.store(OLD, "v1")
+    failed: list[bool] = []
+
+    def gate(request: requests.PreparedRequest) -> requests.Response | None:
+        written = any(write.endswith("/manifests/v1") for write in fake.writes)
+        if request.method == "GET" and written and not failed:
+            failed.append(True)
+            return refuse(request, 403, "DENIED")
+        return None
+
+    fake.gate = gate
+    assert publish(fake, layout, tmp_path).changed and failed
+    assert [write for write in fake.writes if write.endswith("/v1")] == [f"PUT /v2/{REPOSITORY.path}/manifests/v1"]
+
+
 def test_other_bytes_under_a_candidates_digest_are_sent_again(layout: Layout) -> None:
     fake = FakeRegistry()
     push_candidate(fake.client(), REPOSITORY, layout)
