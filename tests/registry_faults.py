@@ -16,10 +16,11 @@ import requests
 
 from scripts.console import note
 from scripts.errors import Undecided
+from scripts.matrix import Tags
 from scripts.model import Outcome, Result
 from scripts.oci.layout import Layout
 from scripts.publish.proof import Proof
-from scripts.publish.stamp import Dossier, Tags, stamp_registry, withdraw_registry
+from scripts.publish.stamp import Dossier, stamp_registry, withdraw_registry
 from scripts.registry.auth import Credentials
 from scripts.registry.client import Manifest, Registry
 from scripts.registry.withdrawn import read_withdrawal
@@ -36,7 +37,7 @@ from tests.unit.registry.fake_registry import (
     reply,
 )
 
-TAGS = Tags("image", "1.0-cpu", "1.0-cpu-abcdef012345")
+TAGS = Tags("image", "cpu", "1.0-cpu", "1.0-cpu-abcdef012345")
 OLD = b'{"schemaVersion": 2, "layers": [], "old": true}'
 
 
@@ -121,7 +122,7 @@ def try_all(layout: Layout, locks: Path, names: Sequence[str]) -> Iterator[Row]:
         for stage in (publish, withdraw):
             for at in range(1, 200):
                 fake = Watched()
-                fake.store(OLD, TAGS.moving)
+                fake.store(OLD, *TAGS.moving)
                 if stage is withdraw:
                     publish(fake, layout, locks)
                 fake.requests, fake.faults = [], {at: fault}
@@ -173,13 +174,18 @@ def attempt(
 
 
 def find_wrong(fake: Watched, stage: Stage, image: bytes) -> list[str]:
-    """What must never be: a tag on other bytes, the moving one ahead of the fixed one, a password elsewhere."""
-    moving, fixed = fake.tag(TAGS.moving), fake.tag(TAGS.fixed)
+    """What must never be: a tag on other bytes, a tag ahead of the one before it, a password elsewhere."""
+    fixed, *moving = map(fake.tag, TAGS.all)
     right = (image, OLD) if stage is publish else (image,)
-    may_be = moving in right or (stage is withdraw and is_withdrawn(moving))
-    wrong = [] if may_be else ["the moving tag holds something else"]
+    wrong = [
+        f"the tag {tag} holds something else"
+        for tag, held in zip(TAGS.moving, moving, strict=True)
+        if held not in right and not (stage is withdraw and is_withdrawn(held))
+    ]
     wrong += [] if fixed in (image, None) or is_withdrawn(fixed) else ["the fixed tag holds something else"]
-    wrong += ["the moving tag is ahead"] if moving == image and fixed is None else []
+    there = [held == image for held in (fixed, *moving)]
+    ahead = stage is publish and there != sorted(there, reverse=True)
+    wrong += ["a moving tag is ahead"] if ahead else []
     return wrong + [f"the password went to {host}" for host in fake.told]
 
 
@@ -188,8 +194,8 @@ def is_withdrawn(held: bytes | None) -> bool:
 
 
 def is_done(fake: Watched, stage: Stage, image: bytes) -> bool:
-    moving = fake.tag(TAGS.moving)
-    return fake.tag(TAGS.fixed) == image and (moving == image if stage is publish else is_withdrawn(moving))
+    fixed, *moving = map(fake.tag, TAGS.all)
+    return fixed == image and all(held == image if stage is publish else is_withdrawn(held) for held in moving)
 
 
 def render(rows: list[Row]) -> list[str]:

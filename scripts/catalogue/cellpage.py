@@ -15,7 +15,7 @@ from scripts.catalogue.figures import (
 )
 from scripts.catalogue.gather import judge_build
 from scripts.catalogue.inside import render_inside
-from scripts.catalogue.manual import name_reference
+from scripts.catalogue.manual import name_references
 from scripts.catalogue.parts import (
     LONGEST,
     name_verdict,
@@ -70,16 +70,19 @@ def _explain(page: CellPage) -> Iterator[Markup]:
 def _pull(page: CellPage, registry: str) -> Iterator[Markup]:
     build = page.shown
     if page.state is State.RETIRED:
-        yield element("p", "Its tag was withdrawn; those that end in a build id stay where they are.")
+        yield element("p", "Its tags were withdrawn; those that end in a build id stay where they are.")
         return
     if page.state is not State.STAMPED or build is None:
         yield element("p", "No tag is known here: there is one only for what was accepted.")
         return
-    reference = name_reference(page.job, registry)
+    newest, versioned = name_references(page.job, registry)
     if page.standing is Standing.CURRENT:
-        yield render_command(f"docker pull {reference}")
+        yield element("p", "What was accepted last, whatever its version:")
+        yield render_command(f"docker pull {newest}")
+        yield element("p", "What was accepted last of this version:")
+        yield render_command(f"docker pull {versioned}")
     yield element("p", "By its digest, which is what was tested and never moves:")
-    yield render_command(f"docker pull {reference.rpartition(':')[0]}@{build.digest}")
+    yield render_command(f"docker pull {newest.rpartition(':')[0]}@{build.digest}")
     if not registry:
         yield element(
             "p", "No registry was named when this page was made: this is the name in the engine that tested it."

@@ -10,10 +10,11 @@ from scripts.publish.stamp import NAMESPACE, name_tags
 _BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def name_reference(job: Job, registry: str = "") -> str:
-    """The moving tag's name in a registry, or in the engine where none is given."""
+def name_references(job: Job, registry: str = "") -> tuple[str, str]:
+    """The moving tags' names in a registry, or in the engine where none is given: without the version, and with it."""
     tags = name_tags(job.planned, job.step.build_id)
-    return f"{registry or NAMESPACE}/{tags.image}:{tags.moving}"
+    place = f"{registry or NAMESPACE}/{tags.image}"
+    return f"{place}:{tags.newest}", f"{place}:{tags.versioned}"
 
 
 def read_commands(job: Job, registry: str = "") -> tuple[str, ...]:
@@ -23,7 +24,8 @@ def read_commands(job: Job, registry: str = "") -> tuple[str, ...]:
     name = re.compile(rf"{NAMESPACE}/{re.escape(job.cell.image)}:([\w.-]+)")
     found = []
     for block in _BLOCK.findall(text):
-        tags = name.findall(block)
-        if "docker run" in block and tags and all(tag.endswith("-cpu") != job.cell.target.has_gpu for tag in tags):
-            found.append(name.sub(name_reference(job, registry), block).rstrip("\n"))
+        of_cpu = {f"-{tag}".endswith("-cpu") for tag in name.findall(block)}
+        if "docker run" in block and of_cpu == {not job.cell.target.has_gpu}:
+            _, versioned = name_references(job, registry)
+            found.append(name.sub(versioned, block).rstrip("\n"))
     return tuple(found)

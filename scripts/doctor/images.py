@@ -60,9 +60,9 @@ def _rank(planned: PlannedCell) -> tuple[Version, Version, bool]:
 
 
 def tag_of(planned: PlannedCell) -> Tag:
-    """The tag that follows the newest accepted build of a cell."""
+    """The tag that follows the newest accepted build of a cell, whatever its version."""
     tags = name_tags(planned, "")
-    return tags.image, tags.moving
+    return tags.image, tags.newest
 
 
 def judge_images(

@@ -5,6 +5,7 @@ from scripts.matrix.components import Component, Memory, Source
 from scripts.matrix.load import load_matrix
 from scripts.matrix.rules import AuditRule, Link, Omission, OtherCuda, Overlap, Scope, select_rules
 from scripts.matrix.scenarios import Absence, Scenario, UpstreamTest, select_scenarios
+from scripts.matrix.tags import Tags, compose_tags
 from scripts.matrix.types import Exclusion, Image, Matrix, Platform, Recipe, Suite, Tools, Upstream
 
 __all__ = [
@@ -25,9 +26,11 @@ __all__ = [
     "Scope",
     "Source",
     "Suite",
+    "Tags",
     "Tools",
     "Upstream",
     "UpstreamTest",
+    "compose_tags",
     "explain_absence",
     "load_matrix",
     "make_cells",

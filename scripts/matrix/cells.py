@@ -6,14 +6,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from scripts.errors import Problem
-from scripts.matrix.names import LONGEST_TAG
 from scripts.matrix.reader import find_repeated
 from scripts.matrix.rules import Scope
 from scripts.matrix.types import Exclusion, Image, Matrix
 from scripts.model import Cell
 from scripts.text import name_some
-
-_BUILD_DIGITS = 12  # of a build id, at the end of a fixed tag
 
 
 def make_cells(matrix: Matrix) -> list[Cell]:
@@ -87,18 +84,6 @@ def find_idle_recipes(matrix: Matrix, cells: Sequence[Cell]) -> list[Problem]:
         for name, line in image.recipes
         if (image.name, name, line) not in used
     ]
-
-
-def find_long_tags(matrix: Matrix, cells: Sequence[Cell]) -> list[Problem]:
-    """Cells whose fixed tag is longer than registries take: it has the version, the cell and the build in it."""
-    problems = []
-    for cell in cells:
-        recipe = matrix.images[cell.image].recipes.get((cell.recipe, cell.line))
-        length = len(f"{recipe.version if recipe else ''}-{cell.variant}-") + _BUILD_DIGITS
-        if length > LONGEST_TAG:
-            cause = f"its tag would have {length} characters, and a tag has {LONGEST_TAG} at most"
-            problems.append(Problem(cause, cell.id, "give the target, the recipe or the version a shorter name"))
-    return problems
 
 
 def find_wrong_components(matrix: Matrix) -> list[Problem]:

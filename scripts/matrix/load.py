@@ -10,7 +10,6 @@ from scripts.matrix.cells import (
     find_idle_exclusions,
     find_idle_recipes,
     find_idle_rules,
-    find_long_tags,
     find_mixed_recipes,
     find_wrong_components,
     make_cells,
@@ -19,6 +18,7 @@ from scripts.matrix.images import load_images
 from scripts.matrix.names import COMPUTE, CUDA_LINE, LETTERS, VERSION, is_name
 from scripts.matrix.read_components import load_components
 from scripts.matrix.reader import Table, parse_toml
+from scripts.matrix.tags import find_long_tags, find_shared_tags
 from scripts.matrix.types import Exclusion, Matrix, Platform, Tools
 from scripts.model import CudaLine, Target
 from scripts.text import name_some
@@ -155,7 +155,8 @@ def _references(matrix: Matrix, found: list[Problem]) -> list[Problem]:
     if not problems and not found and matrix.images and matrix.recipes:
         # Under different recipes unsaid, candidates clash for that reason alone.
         cells = make_cells(matrix)
-        problems += find_idle_exclusions(matrix) + (find_mixed_recipes(matrix) or find_clashes(matrix, cells))
+        clashes = find_mixed_recipes(matrix) or find_clashes(matrix, cells) or find_shared_tags(matrix, cells)
+        problems += find_idle_exclusions(matrix) + clashes
         problems += find_idle_recipes(matrix, cells) + find_idle_rules(matrix, cells) + find_long_tags(matrix, cells)
     return problems
 

@@ -34,8 +34,9 @@ def make_dossier(project: Project, job: Job, results: Sequence[Result], evidence
 def take_back(
     project: Project, registry: Registry, repository: Repository, verdict: CellVerdict, dossier: Dossier
 ) -> None:
-    """Withdraw the moving tag from a digest that was rejected, and say so. Raises Undecided."""
+    """Withdraw the moving tags from a digest that was rejected, and say so. Raises Undecided."""
     [reason, *_] = cut_reasons(verdict.reasons) or ("no reason was given",)
     why, locks = f"rejected: {reason}", project.workspace.locks
-    if dossier.tags.moving in withdraw_registry(registry, repository, verdict.digest, dossier, why, locks):
-        note(f"{verdict.cell}: no longer accepted, so {repository}:{dossier.tags.moving} was withdrawn")
+    for tag in withdraw_registry(registry, repository, verdict.digest, dossier, why, locks):
+        if tag in dossier.tags.moving:
+            note(f"{verdict.cell}: no longer accepted, so {repository}:{tag} was withdrawn")

@@ -51,7 +51,7 @@ def promote_tested(project: Project, job: Job, folder: Path, registry: Registry)
     """Tag a job's digest in the site's registry, if the evidence in a folder shows that it passed.
 
     The folder is what another machine has in `.hallmark/runs`. The verdict goes into this checkout's feed, whatever it
-    is, and what was rejected loses its moving tag. Whatever fails ends the cell: no tag is set.
+    is, and what was rejected loses its moving tags. Whatever fails ends the cell: no tag is set.
     """
     started = time.monotonic()
     verdict: CellVerdict | None = None
@@ -149,7 +149,7 @@ def _follow(
     registry: Registry,
     repository: Repository,
 ) -> str:
-    """Set the tags of what was accepted, and take the moving one off what was rejected; the tag that was set."""
+    """Set the tags of what was accepted, and take the moving ones off what was rejected; the tag that was set."""
     if verdict.verdict is Verdict.ACCEPTED:
         return stamp_candidate(registry, repository, image.manifest, dossier, project.workspace.locks)
     take_back(project, registry, repository, verdict, dossier)

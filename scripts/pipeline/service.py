@@ -17,7 +17,7 @@ from scripts.model import Verdict
 from scripts.plan import PlannedCell
 from scripts.project import Project
 from scripts.publish.promote import BACK_IN_SERVICE, refuse_retired
-from scripts.publish.service import retire_tag, return_tag
+from scripts.publish.service import retire_tags, return_tag
 from scripts.publish.stamp import NAMESPACE, name_repository, name_tags
 from scripts.registry.client import Registry
 from scripts.workspace import Workspace
@@ -36,14 +36,17 @@ def retire(
     done, digest = [], ""
     if registry:
         repository = name_repository(project.site.registry, tags.image)
-        digest = retire_tag(registry, repository, tags.moving, said, project.workspace.locks)
-        place = f"{repository}:{tags.moving}"
-        done.append(f"{place} was withdrawn from {digest}" if digest else f"the registry has no {place}")
-    local = f"{NAMESPACE}/{tags.image}:{tags.moving}"
-    if engine and (held := digest_of_tag(engine, local)):
-        remove_image(engine, local)
-        digest = digest or held
-        done.append(f"{local} was removed from {held} in the engine")
+        named = retire_tags(registry, repository, tags.moving, said, project.workspace.locks)
+        for tag in tags.moving:
+            digest = digest or named[tag]
+            place = f"{repository}:{tag}"
+            done.append(f"{place} was withdrawn from {named[tag]}" if named[tag] else f"the registry has no {place}")
+    for tag in tags.moving:
+        local = f"{NAMESPACE}/{tags.image}:{tag}"
+        if engine and (held := digest_of_tag(engine, local)):
+            remove_image(engine, local)
+            digest = digest or held
+            done.append(f"{local} was removed from {held} in the engine")
     _append(project.workspace, planned, digest, said, RETIRED)
     return done
 
@@ -58,8 +61,10 @@ def restore(project: Project, planned: PlannedCell, reason: str, registry: Regis
     done, digest = [], ""
     if registry:
         repository = name_repository(project.site.registry, tags.image)
-        if digest := return_tag(registry, repository, tags.moving, project.workspace.locks):
-            done.append(f"{repository}:{tags.moving} may be published again; until then it stays withdrawn")
+        for tag in tags.moving:
+            if named := return_tag(registry, repository, tag, project.workspace.locks):
+                digest = digest or named
+                done.append(f"{repository}:{tag} may be published again; until then it stays withdrawn")
     retired = find_retired(read_feed(project.workspace.feed)[0]).get(planned.cell.id)
     if not digest and not retired:
         raise ConfigError("it was not retired, as far as is known here", planned.cell.id, "nox -s history -- CELL")
@@ -68,14 +73,15 @@ def restore(project: Project, planned: PlannedCell, reason: str, registry: Regis
 
 
 def require_service(project: Project, planned: PlannedCell, registry: Registry | None) -> None:
-    """Raise ConfigError where a cell was retired: by this checkout's feed, or by what its moving tag says."""
+    """Raise ConfigError where a cell was retired: by this checkout's feed, or by what one of its moving tags says."""
     cell = planned.cell.id
     if entry := find_retired(read_feed(project.workspace.feed)[0]).get(cell):
         raise ConfigError(f"retired: {'; '.join(entry.reasons)} ({entry.finished})", cell, BACK_IN_SERVICE)
     if registry:
         tags = name_tags(planned, "")
         repository = name_repository(project.site.registry, tags.image)
-        refuse_retired(registry.get_manifest(repository, tags.moving), f"{repository}:{tags.moving}")
+        for tag in tags.moving:
+            refuse_retired(registry.get_manifest(repository, tag), f"{repository}:{tag}")
 
 
 def _append(workspace: Workspace, planned: PlannedCell, digest: str, reason: str, service: str) -> None:

@@ -160,7 +160,7 @@ def _withdraw(bench: Bench, job: Job, verdict: CellVerdict) -> None:
 def publish(
     bench: Bench, job: Job, candidate: Candidate, results: Sequence[Result], evidence: Sequence[Evidence]
 ) -> str:
-    """Tag an accepted candidate, in the engine and in the site's registry; returns the moving tag's reference.
+    """Tag an accepted candidate, in the engine and in the site's registry; returns the reference with the version.
 
     Raises ConfigError, before any tag is set, for a cell that was retired.
     """

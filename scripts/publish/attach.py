@@ -5,19 +5,23 @@ Format: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from scripts.errors import Undecided
-from scripts.files import canonical_json, parse_json
-from scripts.oci.descriptor import OCI_INDEX, OCI_MANIFEST, Descriptor, describe
-from scripts.publish.promote import hold_tag, move_tag, push_blob, put_exact, read_tag
+from scripts.files import canonical_json
+from scripts.oci.descriptor import OCI_INDEX, OCI_MANIFEST, Descriptor, describe, is_digest, parse_object
+from scripts.publish.move import hold_tag, insist, move_tag, put_exact, read_tag
+from scripts.publish.promote import push_blob
 from scripts.registry.client import Manifest, Registry
 from scripts.registry.reference import Repository
 
 _EMPTY = b"{}"
 _EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
+
+Entry = dict[str, Any]  # of an index: what it says of one manifest
 
 
 def attach(
@@ -27,10 +31,11 @@ def attach(
     artifact_type: str,
     payload: bytes,
     payload_media_type: str,
-    lock_folder: Path,
     annotations: Mapping[str, str] | None = None,
-) -> str:
-    """Attach a payload to an image that is in the registry; the digest of the artifact's manifest. Raises Undecided.
+) -> tuple[Entry, bool]:
+    """Attach a payload to an image that is in the registry. Raises Undecided.
+
+    Returns what lists of artifacts say of it, and whether the registry keeps such a list: if not, `list_attached` does.
 
     The manifest holds no time and no name of the writer: the same payload attached twice is one artifact. Annotations
     stand at the payload, where who reads the manifest looks, and at the manifest, from where lists of artifacts have
@@ -51,25 +56,55 @@ def attach(
     for blob, data in ((config, _EMPTY), (layer, payload)):
         push_blob(registry, repository, blob.digest, data)
     noted = put_exact(registry, repository, artifact.digest, artifact)
-    if not noted:  # no referrers API there: an index under a tag that is made from the subject's digest stands in
-        entry = describe(artifact.data, OCI_MANIFEST).to_json() | {"artifactType": artifact_type} | notes
-        _list_under_tag(registry, repository, subject.digest.replace(":", "-"), entry, lock_folder)
-    return artifact.digest
+    return describe(artifact.data, OCI_MANIFEST).to_json() | {"artifactType": artifact_type} | notes, bool(noted)
 
 
-def _list_under_tag(
-    registry: Registry, repository: Repository, tag: str, entry: dict[str, Any], lock_folder: Path
+def list_attached(
+    registry: Registry, repository: Repository, subject: Descriptor, entries: Sequence[Entry], lock_folder: Path
 ) -> None:
-    """Add an entry to the index under a tag, unless it is listed; the index is made where there is none."""
-    with hold_tag(lock_folder, f"{repository}:{tag}"):
+    """List what is attached, unless it is listed, in an index under a tag that is made from the subject's digest.
+
+    It stands in for the referrers API. Another machine may attach something to the same subject: what it has listed
+    meanwhile is read, and stays.
+    """
+    if not entries:
+        return
+    tag = subject.digest.replace(":", "-")
+    place = f"{repository}:{tag}"
+
+    def step() -> None:
         old = read_tag(registry, repository, tag)
-        index: dict[str, Any] = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
         try:
-            index = parse_json(old.data) if old else index
-            listed = [manifest["digest"] for manifest in index["manifests"]]
-        except (ValueError, KeyError, TypeError) as error:
+            held = _read_list(old)
+        except ValueError as error:
             cause = "the tag that lists what is attached holds something that is no index"
-            raise Undecided(cause, f"{repository}:{tag}", "see who wrote it, and delete the tag") from error
-        if entry["digest"] not in listed:
-            index = {**index, "manifests": [*index["manifests"], entry]}
-            move_tag(registry, repository, tag, Manifest(canonical_json(index), OCI_INDEX), old)
+            raise Undecided(cause, place, "see who wrote it, and delete the tag") from error
+        listed = {entry["digest"] for entry in held["manifests"]}
+        if left := [entry for entry in entries if entry["digest"] not in listed]:
+            new = Manifest(canonical_json({**held, "manifests": [*held["manifests"], *left]}), OCI_INDEX)
+            move_tag(registry, repository, tag, new, old, partial(_is_list, registry, repository))
+
+    with hold_tag(lock_folder, place):
+        insist(step)
+
+
+def _read_list(held: Manifest | None) -> dict[str, Any]:
+    """The index under a tag, an empty one where there is none. Raises ValueError for anything else."""
+    empty: dict[str, Any] = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
+    index = parse_object(held.data) if held else empty
+    try:
+        right = all(is_digest(entry["digest"]) for entry in index["manifests"])
+    except (KeyError, TypeError):
+        right = False
+    if not right:
+        raise ValueError("not an index of manifests")
+    return index
+
+
+def _is_list(registry: Registry, repository: Repository, found: Manifest) -> bool:
+    """Whether an index lists what is there: another machine has written it, and no fault."""
+    try:
+        entries = _read_list(found)["manifests"]
+    except ValueError:
+        return False
+    return all(registry.get_manifest(repository, entry["digest"]) for entry in entries)

@@ -1,28 +1,20 @@
-"""From a candidate to a tag: send, read back, re-hash, and put the old tag back where anything differs.
-
-A registry has no compare-and-swap, so whoever moves a tag holds a lock on this machine; two machines that promote the
-same tag need the caller's own order (CI: one promoting job at a time).
-"""
+"""From a candidate to a tag: send, read back, re-hash, and put the old tag back where anything differs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from scripts.errors import ConfigError, Problem, Undecided
-from scripts.files import content_id
-from scripts.locks import hold
+from scripts.errors import ConfigError, Undecided
 from scripts.oci.layout import Layout
+from scripts.publish.move import hold_tag, insist, move_tag, put_exact, read_tag, tell_overtaken, was_promoted
 from scripts.registry.client import Manifest, Registry
-from scripts.registry.failures import DigestMismatch, RegistryRefused
+from scripts.registry.failures import DigestMismatch
 from scripts.registry.reference import Repository, check_digest, check_tag
 from scripts.registry.withdrawn import make_withdrawal, read_withdrawal
 
 BACK_IN_SERVICE = "exclude the cell in matrix.toml, or put it back: nox -s retire -- CELL --undo --reason …"
-_AGAIN = "run the same command again"
-PATIENCE_S = 600.0  # a promotion takes a few seconds, but its registry may be asked again and again
 
 
 @dataclass(frozen=True)
@@ -54,10 +46,13 @@ def push_candidate(registry: Registry, repository: Repository, layout: Layout) -
     return layout.digest
 
 
-def promote(registry: Registry, repository: Repository, digest: str, tag: str, lock_folder: Path) -> Promotion:
+def promote(
+    registry: Registry, repository: Repository, digest: str, tag: str, lock_folder: Path, *, fixed: bool = False
+) -> Promotion:
     """Point a tag at a candidate that is in the registry. Raises Undecided, and then says what the tag holds.
 
-    Raises ConfigError for the tag of a cell that was retired, which stays as it is.
+    A `fixed` tag that names another image is left alone. Raises ConfigError for the tag of a cell that was retired,
+    which stays as it is.
     """
     reference = f"{repository}:{check_tag(tag)}"
     with hold_tag(lock_folder, reference):
@@ -68,7 +63,11 @@ def promote(registry: Registry, repository: Repository, digest: str, tag: str, l
         refuse_retired(previous, reference)
         if previous and previous.data == candidate.data:
             return Promotion(reference, digest, previous.digest, changed=False)
-        move_tag(registry, repository, tag, candidate, previous)
+        if fixed and previous and not read_withdrawal(previous):
+            cause = f"it names {previous.digest}, another image of the same build, and never moves"
+            raise Undecided(cause, reference, "see which of the two is right: nox -s reproduce -- CELL")
+        theirs = partial(was_promoted, registry, repository)
+        move_tag(registry, repository, tag, candidate, previous, theirs if not fixed else read_withdrawal)
         return Promotion(reference, digest, previous.digest if previous else None, changed=True)
 
 
@@ -76,12 +75,25 @@ def withdraw_tag(
     registry: Registry, repository: Repository, tag: str, digest: str, reason: str, lock_folder: Path
 ) -> bool:
     """Let a tag that names this digest say that it was withdrawn, and why; whether it named it. Raises Undecided."""
-    with hold_tag(lock_folder, f"{repository}:{check_tag(tag)}"):
+
+    def step() -> bool:
         held = read_tag(registry, repository, tag)
         if held is None or held.digest != digest:
             return False
-        move_tag(registry, repository, tag, make_withdrawal(digest, reason), held)
+        theirs = partial(was_promoted, registry, repository)
+        move_tag(registry, repository, tag, make_withdrawal(digest, reason), held, theirs)
         return True
+
+    with hold_tag(lock_folder, f"{repository}:{check_tag(tag)}"):
+        return insist(step)
+
+
+def look_again(registry: Registry, repository: Repository, digest: str, tag: str) -> None:
+    """Raise Overtaken unless a tag that was set still names its digest, and ConfigError where it was retired."""
+    held = registry.get_manifest(repository, tag)
+    refuse_retired(held, f"{repository}:{tag}")
+    if held is None or held.digest != digest:
+        raise tell_overtaken(repository, tag, held)
 
 
 def refuse_retired(held: Manifest | None, reference: str) -> None:
@@ -89,15 +101,6 @@ def refuse_retired(held: Manifest | None, reference: str) -> None:
     withdrawn = read_withdrawal(held) if held else None
     if withdrawn and withdrawn.retired:
         raise ConfigError(f"{withdrawn.reason} ({withdrawn.when})", reference, BACK_IN_SERVICE)
-
-
-@contextmanager
-def hold_tag(folder: Path, reference: str) -> Iterator[None]:
-    """Hold the lock of `repository:tag`. Raises Undecided where another process keeps it, or the folder is not ours."""
-    path = folder / f"{content_id(reference)}.lock"
-    mend = "make the folder writable for whoever promotes"
-    with hold(path, f"another promotion of {reference}", patience_s=PATIENCE_S, mend=mend):
-        yield
 
 
 def push_blob(registry: Registry, repository: Repository, digest: str, source: Path | bytes) -> None:
@@ -115,73 +118,3 @@ def _has_manifest(registry: Registry, repository: Repository, digest: str) -> bo
         return registry.get_manifest(repository, digest) is not None
     except DigestMismatch:
         return False
-
-
-def put_exact(registry: Registry, repository: Repository, reference: str, manifest: Manifest) -> str:
-    """Write a manifest under a digest or a tag and read it back; the subject that the registry took note of, or `""`.
-
-    Raises DigestMismatch where other bytes, or none, come back.
-    """
-    subject = registry.put_manifest(repository, reference, manifest)
-    _read_back(registry, repository, reference, manifest)
-    return subject
-
-
-def read_tag(registry: Registry, repository: Repository, tag: str) -> Manifest | None:
-    """What a tag holds, or None. Raises Undecided where it cannot be put back later: its bytes have no such digest."""
-    manifest = registry.get_manifest(repository, tag)
-    if manifest and not registry.get_manifest(repository, manifest.digest):
-        cause = f"the tag's bytes hash to {manifest.digest}, and the registry has no manifest of that digest"
-        raise DigestMismatch(cause, _place(repository, tag), "run the same command again; if it stays, delete the tag")
-    return manifest
-
-
-def move_tag(registry: Registry, repository: Repository, tag: str, new: Manifest, old: Manifest | None) -> None:
-    """Write a tag and read it back, or put the old bytes back and raise. The caller holds the tag's lock."""
-    sent = False
-    try:
-        registry.put_manifest(repository, tag, new)
-        sent = True
-        _read_back(registry, repository, tag, new)
-    except Undecided as failure:
-        if isinstance(failure, RegistryRefused) and not sent:
-            raise  # it said no to writing (no right to, or tags never move there): the tag is as it was
-        raise type(failure)([*failure.problems, _put_back(registry, repository, tag, old, new)]) from failure
-
-
-def _put_back(registry: Registry, repository: Repository, tag: str, old: Manifest | None, new: Manifest) -> Problem:
-    """Give a tag its old bytes, or remove it where it had none; what came of it, in words.
-
-    Where a registry cannot delete a tag, it is withdrawn: it then names no image, and says so.
-    """
-    place = _place(repository, tag)
-    try:
-        if old:
-            put_exact(registry, repository, tag, old)
-            return Problem(f"the tag was put back to {old.digest}", place, _AGAIN)
-        registry.delete_tag(repository, tag)
-        if registry.get_manifest(repository, tag) is None:
-            return Problem("the tag did not exist before and does not now", place, _AGAIN)
-        withdrawn = make_withdrawal(new.digest, "what was written was not what was read back")
-        put_exact(registry, repository, tag, withdrawn)
-        cause = "the tag did not exist before; the registry cannot delete one, so it is withdrawn"
-        return Problem(cause, place, _AGAIN)
-    except Undecided as failure:
-        why = failure.problems[0].cause
-    before = f"it held {old.digest}" if old else "it did not exist"
-    return Problem(
-        f"THE TAG IS NOT TO BE TRUSTED: it could not be put back ({why}); before, {before}",
-        place,
-        "put it back by hand before anyone pulls it",
-    )
-
-
-def _read_back(registry: Registry, repository: Repository, reference: str, manifest: Manifest) -> None:
-    found = registry.get_manifest(repository, reference)
-    if found is None or found.data != manifest.data:
-        seen = found.digest if found else "nothing"
-        raise DigestMismatch(f"{manifest.digest} was written and {seen} was read back", _place(repository, reference))
-
-
-def _place(repository: Repository, reference: str) -> str:
-    return f"{repository}{'@' if ':' in reference else ':'}{reference}"

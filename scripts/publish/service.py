@@ -1,15 +1,30 @@
-"""A cell's moving tag out of service, and back: the registry remembers it, so whoever would promote there is told."""
+"""A cell's moving tags out of service, and back: the registry remembers it, so whoever would promote there is told."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from scripts.publish.promote import hold_tag, move_tag, read_tag
+from scripts.publish.move import hold_tag, insist, move_tag, read_tag, was_promoted
 from scripts.registry.client import Registry
 from scripts.registry.reference import Repository, check_tag
 from scripts.registry.withdrawn import make_withdrawal, read_withdrawal
 
 _RETURNED = "in service again, and nothing was published since"
+
+
+def retire_tags(
+    registry: Registry, repository: Repository, tags: Sequence[str], reason: str, lock_folder: Path
+) -> dict[str, str]:
+    """Retire a cell's moving tags; the digest that each named, as `retire_tag` gives it.
+
+    All are looked at once more, as whoever promotes does: of two that meet, one sees what the other has written.
+    """
+    found = {tag: retire_tag(registry, repository, tag, reason, lock_folder) for tag in tags}
+    for tag in tags:
+        retire_tag(registry, repository, tag, reason, lock_folder)
+    return found
 
 
 def retire_tag(registry: Registry, repository: Repository, tag: str, reason: str, lock_folder: Path) -> str:
@@ -18,15 +33,20 @@ def retire_tag(registry: Registry, repository: Repository, tag: str, reason: str
     One that was withdrawn already is retired all the same, so that nothing is put under it later. Raises Undecided.
     """
     said = f"retired: {reason}"
-    with hold_tag(lock_folder, f"{repository}:{check_tag(tag)}"):
+
+    def step() -> str:
         held = read_tag(registry, repository, tag)
         if held is None:
             return ""
         earlier = read_withdrawal(held)
         digest = earlier.digest if earlier else held.digest
         if not (earlier and earlier.retired and earlier.reason == said):
-            move_tag(registry, repository, tag, make_withdrawal(digest, said, retired=True), held)
+            withdrawal = make_withdrawal(digest, said, retired=True)
+            move_tag(registry, repository, tag, withdrawal, held, partial(was_promoted, registry, repository))
         return digest
+
+    with hold_tag(lock_folder, f"{repository}:{check_tag(tag)}"):
+        return insist(step)
 
 
 def return_tag(registry: Registry, repository: Repository, tag: str, lock_folder: Path) -> str:
@@ -39,5 +59,6 @@ def return_tag(registry: Registry, repository: Repository, tag: str, lock_folder
         earlier = read_withdrawal(held) if held else None
         if not (held and earlier and earlier.retired):
             return ""
-        move_tag(registry, repository, tag, make_withdrawal(earlier.digest, _RETURNED), held)
+        withdrawal = make_withdrawal(earlier.digest, _RETURNED)
+        move_tag(registry, repository, tag, withdrawal, held, partial(was_promoted, registry, repository))
         return earlier.digest

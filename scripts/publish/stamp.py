@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,13 @@ from scripts.attest.statement import TEST_RESULT, make_statement
 from scripts.attest.summary import SUMMARY, summarise
 from scripts.engine import Engine
 from scripts.engine.images import digest_of_tag, remove_image, set_tag, tags_of
+from scripts.errors import ConfigError, Undecided
+from scripts.matrix import Tags, compose_tags
 from scripts.oci.descriptor import Descriptor, describe, digest_of
 from scripts.oci.layout import Layout
 from scripts.plan import PlannedCell
-from scripts.publish.attach import attach
-from scripts.publish.promote import promote, push_candidate, withdraw_tag
+from scripts.publish.attach import Entry, attach, list_attached
+from scripts.publish.promote import look_again, promote, push_candidate, withdraw_tag
 from scripts.publish.proof import Proof, describe_proof
 from scripts.registry.client import Registry
 from scripts.registry.reference import Repository
@@ -29,20 +30,6 @@ from scripts.registry.reference import Repository
 NAMESPACE = "hallmark"
 # Where others look for the type of what a layer says: cosign, and BuildKit with those that read its attestations.
 _TYPE_NOTES = ("predicateType", "in-toto.io/predicate-type")
-
-
-@dataclass(frozen=True)
-class Tags:
-    """A cell's tags: `moving` follows the newest accepted build, `fixed` names this one build for good."""
-
-    image: str
-    moving: str
-    fixed: str
-
-    @property
-    def all(self) -> tuple[str, str]:
-        # The fixed one first: an interruption then never leaves the moving tag ahead of it.
-        return self.fixed, self.moving
 
 
 @dataclass(frozen=True)
@@ -57,10 +44,8 @@ class Dossier:
 
 
 def name_tags(planned: PlannedCell, build_id: str) -> Tags:
-    """`vllm`, `0.28.0-cpu` and `0.28.0-cpu-<12 digits of the build id>`."""
-    version = planned.recipe.version if planned.recipe else ""
-    moving = f"{version}-{planned.cell.variant}"
-    return Tags(planned.cell.image, moving, f"{moving}-{build_id[:12]}")
+    """The tags of a planned cell: `cpu`, `0.28.0-cpu`, and `0.28.0-cpu-<12 digits of the build id>`."""
+    return compose_tags(planned.cell, planned.recipe.version if planned.recipe else "", build_id)
 
 
 def name_repository(registry_name: str, image: str) -> Repository:
@@ -69,12 +54,12 @@ def name_repository(registry_name: str, image: str) -> Repository:
 
 
 def stamp_engine(engine: Engine, digest: str, tags: Tags) -> str:
-    """Point both tags at the digest, in the engine, unless they do already; returns the moving one's reference."""
+    """Point all tags at the digest, in the engine, unless they do already; returns the reference with the version."""
     for tag in tags.all:
         reference = f"{NAMESPACE}/{tags.image}:{tag}"
         if digest_of_tag(engine, reference) != digest:
             set_tag(engine, digest, reference)
-    return f"{NAMESPACE}/{tags.image}:{tags.moving}"
+    return f"{NAMESPACE}/{tags.image}:{tags.versioned}"
 
 
 def withdraw(engine: Engine, digest: str, tags: Tags) -> list[str]:
@@ -82,8 +67,8 @@ def withdraw(engine: Engine, digest: str, tags: Tags) -> list[str]:
 
     The tags of other GPUs stay: what this digest did on one says nothing of another.
     """
-    own = re.compile(rf"{re.escape(f'{NAMESPACE}/{tags.image}:{tags.moving}')}(-[0-9a-f]{{12}})?")
-    gone = [tag for tag in tags_of(engine, digest) if own.fullmatch(tag)]
+    place = f"{NAMESPACE}/{tags.image}:"
+    gone = [tag for tag in tags_of(engine, digest) if tag.startswith(place) and tags.own(tag.removeprefix(place))]
     for tag in gone:
         remove_image(engine, tag)
     return gone
@@ -92,7 +77,7 @@ def withdraw(engine: Engine, digest: str, tags: Tags) -> list[str]:
 def stamp_registry(
     registry: Registry, repository: Repository, layout: Layout, dossier: Dossier, lock_folder: Path
 ) -> str:
-    """Push the candidate by digest, attach its evidence, then promote both tags; returns the moving one's reference."""
+    """Push the candidate by digest, and go on as `stamp_candidate`."""
     push_candidate(registry, repository, layout)
     return stamp_candidate(registry, repository, layout.manifest, dossier, lock_folder)
 
@@ -100,23 +85,46 @@ def stamp_registry(
 def stamp_candidate(
     registry: Registry, repository: Repository, image: Descriptor, dossier: Dossier, lock_folder: Path
 ) -> str:
-    """Attach its evidence to a candidate that is there, then promote both tags; returns the moving one's reference."""
-    _attach_all(registry, repository, image, dossier, lock_folder)
-    for tag in dossier.tags.all:
-        promote(registry, repository, image.digest, tag, lock_folder)
-    return f"{repository}:{dossier.tags.moving}"
+    """Attach its evidence to a candidate that is there, then promote its tags; returns the reference with the version.
+
+    All is looked at once more at the end: another machine may have promoted, retired or attached something meanwhile.
+    Raises Overtaken where a tag names something else by then, and ConfigError for a cell that was retired.
+    """
+    tags, digest = dossier.tags, image.digest
+    entries = _attach_all(registry, repository, image, dossier, lock_folder)
+    promote(registry, repository, digest, tags.fixed, lock_folder, fixed=True)
+    try:
+        for tag in tags.moving:
+            promote(registry, repository, digest, tag, lock_folder)
+        for tag in tags.moving:
+            look_again(registry, repository, digest, tag)
+    except ConfigError as retired:
+        # It was retired meanwhile, by somebody who may have looked before the other tag was set.
+        for tag in tags.moving:
+            withdraw_tag(registry, repository, tag, digest, retired.problems[0].cause, lock_folder)
+        raise
+    list_attached(registry, repository, image, entries, lock_folder)
+    return f"{repository}:{tags.versioned}"
 
 
 def withdraw_registry(
     registry: Registry, repository: Repository, digest: str, dossier: Dossier, reason: str, lock_folder: Path
 ) -> list[str]:
-    """Take the moving tag off a digest that was rejected, and attach the evidence against it where it has a tag.
+    """Take the moving tags off a digest that was rejected, and attach the evidence against it where it has a tag.
 
     Returns the tags that it had. The fixed one stays, as was promised: whoever verifies it meets the newer result.
+    Where one tag cannot be taken off, the other is all the same, and then what kept the first is raised.
     """
     tags = dossier.tags
     named = [tag for tag in tags.all if (held := registry.get_manifest(repository, tag)) and held.digest == digest]
-    withdraw_tag(registry, repository, tags.moving, digest, reason, lock_folder)
+    failures: list[Undecided] = []
+    for tag in tags.moving:
+        try:
+            withdraw_tag(registry, repository, tag, digest, reason, lock_folder)
+        except Undecided as failure:
+            failures.append(failure)
+    if failures:
+        raise Undecided([problem for failure in failures for problem in failure.problems])
     if named and (image := registry.get_manifest(repository, digest)):
         _attach_all(registry, repository, describe(image.data, image.media_type), dossier, lock_folder)
     return named
@@ -124,15 +132,18 @@ def withdraw_registry(
 
 def _attach_all(
     registry: Registry, repository: Repository, image: Descriptor, dossier: Dossier, lock_folder: Path
-) -> None:
-    """Attach every statement about an image that is there."""
+) -> Sequence[Entry]:
+    """Attach every statement about an image that is there; what had to be listed, as `list_attached` takes it."""
+    entries: list[Entry] = []
 
     def say(predicate_type: str, predicate: Mapping[str, Any]) -> str:
         """Attach a statement about the candidate; the digest of its bytes."""
         statement = make_statement(str(repository), image.digest, predicate_type, predicate)
         notes = dict.fromkeys(_TYPE_NOTES, predicate_type)
         envelope = seal(statement, dossier.signer)
-        attach(registry, repository, image, PAYLOAD_TYPE, envelope, ENVELOPE_TYPE, lock_folder, notes)
+        entry, noted = attach(registry, repository, image, PAYLOAD_TYPE, envelope, ENVELOPE_TYPE, notes)
+        if not noted:
+            entries.append(entry)
         return digest_of(statement)
 
     # The test result names what comes before it, and the summary all: where one is, those are that it speaks of.
@@ -142,3 +153,5 @@ def _attach_all(
     read = (say(TEST_RESULT, proof), provenance, sbom)
     asked = (dossier.proof.cell.id, dossier.proof.required, proof["result"] != "FAILED", proof["finished"])
     say(SUMMARY, summarise(str(repository), image.digest, *asked, read))
+    list_attached(registry, repository, image, entries, lock_folder)
+    return entries

@@ -6,9 +6,12 @@ not be reached, or failed; asking again may help). `DigestMismatch` is the third
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -18,6 +21,7 @@ from scripts.errors import Problem, Undecided
 from scripts.text import one_line
 
 ASK_OWNER = "ask who runs the registry"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 CHECK_NETWORK = "check the address, the network and the proxy, then run the same command again"
 
 
@@ -57,12 +61,14 @@ def judge(response: requests.Response, expected: tuple[int, ...], place: str, ho
     status = response.status_code
     if status in expected:
         return response
-    cause = f"HTTP {status}{_said(response)}"
+    error_said = _first_error(response)
+    cause = f"HTTP {status}{_said(error_said)}"
     response.close()
     if status == 429 or status >= 500:
-        error = RegistryUnavailable(
-            f"the registry failed: {cause}", place, "see that its disk is not full, then run the same command again"
-        )
+        failed, step = "the registry failed", "see that its disk is not full, then run the same command again"
+        if status == 507 or _is_full(error_said.get("detail")):
+            failed, step = "the registry's disk is full", "make room there, then run the same command again"
+        error = RegistryUnavailable(f"{failed}: {cause}", place, step)
         asked = response.headers.get("Retry-After", "")
         error.wait = float(asked) if re.fullmatch(r"[0-9]{1,6}", asked) else 0.0
         raise error
@@ -93,11 +99,22 @@ def _reason(error: BaseException | None) -> str:
     return name
 
 
-def _said(response: requests.Response) -> str:
-    """The registry's own first error, shortened and made printable; empty where its reply has none."""
+def _first_error(response: requests.Response) -> dict[str, Any]:
+    """The registry's own first error; empty where its reply has none."""
     try:
-        error = response.json()["errors"][0]
-        text = f" {error['code']}: {error.get('message', '')}"[:200]
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, requests.RequestException):
-        return ""
-    return one_line(text)
+        return dict(response.json()["errors"][0])
+    except (ValueError, LookupError, TypeError, RecursionError, requests.RequestException):
+        return {}
+
+
+def _said(error: dict[str, Any]) -> str:
+    """An error in the registry's own words, shortened and made printable."""
+    return one_line(f" {error['code']}: {error.get('message', '')}"[:200]) if "code" in error else ""
+
+
+def _is_full(detail: object) -> bool:
+    """Whether an error's detail, as docker-registry gives it, is that there was no room for a file, or none allowed."""
+    inner = detail.get("Enclosed") if isinstance(detail, dict) else None
+    if isinstance(inner, dict) and isinstance(inner.get("Err"), int):
+        return inner["Err"] in _FULL
+    return isinstance(detail, str) and any(os.strerror(number).lower() in detail.lower() for number in _FULL)

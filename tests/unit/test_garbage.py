@@ -20,8 +20,8 @@ from scripts.garbage import Garbage, check_clock, delete, find_garbage
 from scripts.model import Verdict
 from scripts.oci.descriptor import OCI_INDEX, OCI_MANIFEST
 from scripts.oci.layout import Layout
-from scripts.publish.attach import attach
 from scripts.publish.promote import promote, push_candidate
+from tests.unit.registry.attached import attach_one
 from tests.unit.registry.fake_registry import REPOSITORY, FakeRegistry, make_layout, refuse, reply
 
 CELL, BUILD = "serve-cpu", "b" * 64
@@ -57,7 +57,7 @@ class Site:
         return layout
 
     def attach(self, to: Layout, payload: bytes, kind: str = PAYLOAD_TYPE) -> str:
-        return attach(self.fake.client(), REPOSITORY, to.manifest, kind, payload, ENVELOPE_TYPE, self.folder)
+        return attach_one(self.fake.client(), REPOSITORY, to.manifest, kind, payload, ENVELOPE_TYPE, self.folder)
 
     def tag(self, layout: Layout, name: str) -> None:
         promote(self.fake.client(), REPOSITORY, layout.digest, name, self.folder)
@@ -115,8 +115,9 @@ def test_bytes_that_something_else_needs_are_not_counted(site: Site) -> None:
     assert left.size == site.one.manifest.size
 
 
-def test_what_a_tag_names_stays(site: Site) -> None:
-    site.tag(site.two, "1.0-cpu-abcdef012345")
+@pytest.mark.parametrize("tag", ["1.0-cpu-abcdef012345", "1.0-cpu", "cpu"])
+def test_what_a_tag_names_stays(tag: str, site: Site) -> None:
+    site.tag(site.two, tag)
     assert site.going() == {site.one.digest}
     assert site.look().kept == {"a tag needs it, or an index that has one": 1}
 

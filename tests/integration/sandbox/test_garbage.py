@@ -15,11 +15,11 @@ from scripts.garbage import check_clock, delete, find_garbage
 from scripts.model import Verdict
 from scripts.oci.layout import Layout
 from scripts.project import Project
-from scripts.publish.attach import attach
 from scripts.publish.promote import promote, push_candidate
 from scripts.registry.client import Registry
 from scripts.registry.reference import Repository
 from tests.docker_registry import serve_registry
+from tests.unit.registry.attached import attach_one
 from tests.unit.registry.fake_registry import make_layout
 
 
@@ -38,7 +38,7 @@ def test_what_was_never_accepted_is_deleted_and_what_has_a_tag_stays(
         registry, repository = Registry(), Repository.parse(f"{place}/hallmark/image")
         for layout in (rejected, tagged):
             push_candidate(registry, repository, layout)
-        attach(registry, repository, rejected.manifest, PAYLOAD_TYPE, b"{}", ENVELOPE_TYPE, tmp_path)
+        attach_one(registry, repository, rejected.manifest, PAYLOAD_TYPE, b"{}", ENVELOPE_TYPE, tmp_path)
         promote(registry, repository, tagged.digest, "1.0-cpu", tmp_path)
         check_clock(registry, repository, entries, time.time())
         with pytest.raises(Undecided, match="days apart"):

@@ -38,7 +38,7 @@ MANUAL = """\
 # serve
 
 ```bash
-docker run --rm hallmark/serve:1.2.0-cpu --port <port>
+docker run --rm hallmark/serve:cpu --port <port>
 ```
 
 ```bash

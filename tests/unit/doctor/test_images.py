@@ -17,7 +17,7 @@ from tests.unit.builders import REPOSITORY_ROOT, edit
 from tests.unit.doctor.made import H200, RTX, write_gpu_project
 
 REGISTRY = "registry.example.com/team"
-ALL = [("serve", "2.0-cu130-5090-wheel"), ("train", "3.0-cu130-5090-wheel")]
+ALL = [("serve", "cu130-5090-wheel"), ("train", "cu130-5090-wheel")]
 
 
 @pytest.fixture
@@ -43,23 +43,23 @@ def test_the_newest_line_is_what_to_build(matrix: Matrix) -> None:
 def test_what_is_tagged_is_what_to_pull(matrix: Matrix) -> None:
     [finding] = judge(matrix, RTX, registry=REGISTRY, tags=ALL)
     assert finding.text == (
-        f"for NVIDIA GeForce RTX 5090: `docker pull` {REGISTRY}/serve:2.0-cu130-5090-wheel, "
-        f"{REGISTRY}/train:3.0-cu130-5090-wheel"
+        f"for NVIDIA GeForce RTX 5090: `docker pull` {REGISTRY}/serve:cu130-5090-wheel, "
+        f"{REGISTRY}/train:cu130-5090-wheel"
     )
     [finding] = judge(matrix, RTX, tags=ALL)
-    assert "here: hallmark/serve:2.0-cu130-5090-wheel, hallmark/train" in finding.text
+    assert "here: hallmark/serve:cu130-5090-wheel, hallmark/train" in finding.text
 
 
 def test_an_older_one_that_is_tagged_is_better_than_a_newer_one_that_is_not(matrix: Matrix) -> None:
-    tags = [("serve", "1.8-cu128-5090-wheel"), ("serve", "1.9-cu128-5090")]
+    tags = [("serve", "cu128-5090-wheel"), ("serve", "cu128-5090")]
     [finding] = judge(matrix, RTX, registry=REGISTRY, tags=tags)
-    assert f"`docker pull` {REGISTRY}/serve:1.9-cu128-5090; not tagged yet: `nox" in finding.text
+    assert f"`docker pull` {REGISTRY}/serve:cu128-5090; not tagged yet: `nox" in finding.text
     assert finding.text.endswith("-- train-cu130-5090-wheel`")
 
 
 def test_where_nobody_could_be_asked_nothing_is_promised(matrix: Matrix) -> None:
     [finding] = judge(matrix, RTX, registry=REGISTRY, tags=None)
-    assert f"{REGISTRY}/serve:2.0-cu130-5090-wheel" in finding.text
+    assert f"{REGISTRY}/serve:cu130-5090-wheel" in finding.text
     assert "if they are there, which nobody could be asked; `nox -s build-5090" in finding.text
     assert "docker pull" not in finding.text and "not tagged" not in finding.text
 

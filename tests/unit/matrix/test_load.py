@@ -193,6 +193,26 @@ def test_two_cells_of_one_id_are_refused(root: Path) -> None:
     assert any("two things would be called `serve-cu128-5090-wheel`" in problem for problem in found), found
 
 
+@pytest.mark.parametrize(
+    ("target", "tag", "owner"),
+    [
+        ("1.2.0-cpu", "1.2.0-cpu", "serve-cpu"),  # another's tag with its version in it
+        ("1.2.0-cpu-abcdef012345", "1.2.0-cpu-abcdef012345", "serve-cpu"),  # as of one of its builds
+        ("cpu-abcdef012345", "cpu-abcdef012345", "serve-cpu"),
+    ],
+)
+def test_a_cell_whose_tag_would_be_that_of_another_is_refused(target: str, tag: str, owner: str, root: Path) -> None:
+    edit(root / "matrix.toml", "cpu = {", f'"{target}" = {{ name = "x", recipe = "wheel" }}\ncpu = {{')
+    exclude = f'[[exclude]]\ntarget = "{target}"\nrecipe = "source"\nreason = "no"\n\n[platform]'
+    edit(root / "matrix.toml", "[platform]", exclude)
+    found = problems_of(root)
+    assert any(
+        f"the tag `{tag}` would be that of {pair[0]} and of {pair[1]}" in problem
+        for problem in found
+        for pair in ((owner, f"serve-{target}"), (f"serve-{target}", owner))
+    ), found
+
+
 PRO = 'pro = { name = "RTX PRO", compute = "12.0", driver = "570", memory = 96, recipe = "source" }'
 
 

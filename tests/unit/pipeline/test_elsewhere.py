@@ -91,7 +91,7 @@ def away(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Away:
 def test_what_passed_elsewhere_is_tagged_in_the_registry_and_said_in_the_feed(cell: str, away: Away) -> None:
     row = away.promote(cell)
     assert (row.verdict, row.exit_code, row.problems) == (Verdict.ACCEPTED, ExitCode.ACCEPTED, ())
-    assert len(away.tags) == 2 and row.tag.partition(":")[2] in away.tags
+    assert len(away.tags) == 3 and row.tag.partition(":")[2] in away.tags
     assert {away.lab.registry.tag(tag) for tag in away.tags} == {away.lab.registry.tag(away.digests[cell])}
     [entry], _ = read_feed(away.lab.workspace.feed)
     assert (entry.cell, entry.digest, entry.verdict) == (cell, away.digests[cell], Verdict.ACCEPTED)

@@ -13,12 +13,13 @@ import requests
 from scripts.errors import BuildFailed, ConfigError, Undecided
 from scripts.oci.descriptor import OCI_INDEX, OCI_MANIFEST, Descriptor, digest_of
 from scripts.oci.layout import Layout
-from scripts.publish import promote as promote_module
-from scripts.publish.attach import attach
-from scripts.publish.promote import Promotion, hold_tag, promote, push_candidate, withdraw_tag
+from scripts.publish import move as move_module
+from scripts.publish.move import hold_tag
+from scripts.publish.promote import Promotion, promote, push_candidate, withdraw_tag
 from scripts.registry.client import Manifest
 from scripts.registry.failures import DigestMismatch, RegistryRefused
 from scripts.registry.withdrawn import read_withdrawal
+from tests.unit.registry.attached import attach_one
 from tests.unit.registry.fake_registry import (
     FAULTS,
     REPOSITORY,
@@ -54,7 +55,7 @@ def publish(fake: FakeRegistry, layout: Layout, lock_folder: Path) -> Promotion:
 
 
 def attach_report(fake: FakeRegistry, lock_folder: Path, payload: bytes = b"report") -> str:
-    return attach(fake.client(), REPOSITORY, SUBJECT, "application/vnd.x", payload, "application/json", lock_folder)
+    return attach_one(fake.client(), REPOSITORY, SUBJECT, "application/vnd.x", payload, "application/json", lock_folder)
 
 
 # --- the way it goes when nothing fails
@@ -262,6 +263,23 @@ def test_a_wrong_new_tag_that_cannot_be_mended_is_said_plainly(layout: Layout, t
         publish(fake, layout, tmp_path)
 
 
+def test_a_tag_that_is_right_though_it_could_not_be_read_at_first_stays(layout: Layout, tmp_path: Path) -> None:
+    fake = FakeRegistry()
+    fake.store(OLD, "v1")
+    failed: list[bool] = []
+
+    def gate(request: requests.PreparedRequest) -> requests.Response | None:
+        written = any(write.endswith("/manifests/v1") for write in fake.writes)
+        if request.method == "GET" and written and not failed:
+            failed.append(True)
+            return refuse(request, 403, "DENIED")
+        return None
+
+    fake.gate = gate
+    assert publish(fake, layout, tmp_path).changed and failed
+    assert [write for write in fake.writes if write.endswith("/v1")] == [f"PUT /v2/{REPOSITORY.path}/manifests/v1"]
+
+
 def test_other_bytes_under_a_candidates_digest_are_sent_again(layout: Layout) -> None:
     fake = FakeRegistry()
     push_candidate(fake.client(), REPOSITORY, layout)
@@ -427,8 +445,8 @@ def test_the_lock_is_let_go_after_a_failure(layout: Layout, tmp_path: Path) -> N
 
 
 def test_another_holder_is_waited_for_and_then_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert promote_module.PATIENCE_S >= 60, "whoever else promotes is given time to end"
-    monkeypatch.setattr(promote_module, "PATIENCE_S", 0.05)
+    assert move_module.PATIENCE_S >= 60, "whoever else promotes is given time to end"
+    monkeypatch.setattr(move_module, "PATIENCE_S", 0.05)
     with (
         hold_tag(tmp_path, "host/a:v1"),
         hold_tag(tmp_path, "host/a:v2"),
@@ -447,7 +465,7 @@ def test_a_lock_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 # --- what a promotion moves
 
-MOST = 200_000  # bytes, both ways, for both tags
+MOST = 200_000  # bytes, both ways, for all tags
 
 
 class CountingRegistry(FakeRegistry):
@@ -471,7 +489,7 @@ def test_a_promotion_moves_no_layer_however_large_and_however_many(size: int, tm
     fake = CountingRegistry()
     layers = [Descriptor(digest_of(b"%d" % number), size, f"{OCI_MANIFEST}+layer").to_json() for number in range(100)]
     digest = fake.store(json.dumps({"schemaVersion": 2, "config": SUBJECT.to_json(), "layers": layers}).encode())
-    for tag in ("1.0-cpu-abcdef012345", "1.0-cpu"):
+    for tag in ("1.0-cpu-abcdef012345", "1.0-cpu", "cpu"):
         fake.store(OLD, tag)
         assert promote(fake.client(), REPOSITORY, digest, tag, tmp_path).changed
     assert fake.moved < MOST

@@ -14,6 +14,7 @@ from scripts.attest.sbom import BOM
 from scripts.attest.statement import TEST_RESULT, read_statement
 from scripts.attest.summary import SUMMARY
 from scripts.errors import ConfigError, Undecided
+from scripts.matrix import Tags
 from scripts.model import Outcome, Result, Target
 from scripts.oci.descriptor import OCI_MANIFEST
 from scripts.oci.layout import Layout
@@ -22,7 +23,6 @@ from scripts.publish import stamp as module
 from scripts.publish.proof import Proof, describe_proof
 from scripts.publish.stamp import (
     Dossier,
-    Tags,
     name_repository,
     name_tags,
     stamp_engine,
@@ -36,13 +36,13 @@ from scripts.smoke.smoke import Evidence
 from tests.unit.attest import BUILD, make_signer, no_licences
 from tests.unit.builders import CPU, RTX, make_cell, make_image
 from tests.unit.fake_docker import FakeDocker
-from tests.unit.registry.fake_registry import REPOSITORY, FakeRegistry, fail, make_layout
+from tests.unit.registry.fake_registry import REPOSITORY, FakeRegistry, fail, make_layout, refuse
 
 ONE, TWO = "sha256:" + "1" * 64, "sha256:" + "2" * 64
-TAGS = Tags("image", "1.2.0-cpu", "1.2.0-cpu-abcdef012345")
+TAGS = Tags("image", "cpu", "1.2.0-cpu", "1.2.0-cpu-abcdef012345")
 OTHERS = {"https://example.com/other": TWO}
 REQUIRED = ("audit", "serve/load", "serve/container")
-FIXED, MOVING = "hallmark/image:1.2.0-cpu-abcdef012345", "hallmark/image:1.2.0-cpu"
+FIXED, MOVING, NEWEST = (f"hallmark/image:{tag}" for tag in TAGS.all)
 
 
 def make_evidence(digest: str = ONE, **outcomes: Outcome) -> Evidence:
@@ -62,30 +62,30 @@ PASSED = make_evidence(load=Outcome.PASSED, container=Outcome.PASSED)
 
 
 @pytest.mark.parametrize(
-    ("target", "recipe", "moving"),
-    [(CPU, "wheel", "1.2.0-cpu"), (RTX, "source", "1.2.0-cu128-5090"), (RTX, "wheel", "1.2.0-cu128-5090-wheel")],
+    ("target", "recipe", "newest"),
+    [(CPU, "wheel", "cpu"), (RTX, "source", "cu128-5090"), (RTX, "wheel", "cu128-5090-wheel")],
 )
-def test_tags_are_the_version_and_the_cell_and_for_good_the_build(target: Target, recipe: str, moving: str) -> None:
+def test_tags_are_the_cell_the_version_with_it_and_for_good_the_build(target: Target, recipe: str, newest: str) -> None:
     image = make_image(Path("/images/serve"))
     planned = PlannedCell(make_cell(target, recipe), image, (), image.recipes["wheel", "cpu"])
     tags = name_tags(planned, "abcdef0123456789")
-    assert tags == Tags("serve", moving, f"{moving}-abcdef012345")
-    assert tags.all == (tags.fixed, tags.moving), "an interruption never leaves the moving tag alone"
+    assert tags == Tags("serve", newest, f"1.2.0-{newest}", f"1.2.0-{newest}-abcdef012345")
+    assert tags.all == (tags.fixed, tags.versioned, tags.newest), "an interruption never leaves a moving tag alone"
 
 
 # --- the engine
 
 
-def test_both_tags_are_set_on_the_digest() -> None:
+def test_all_tags_are_set_on_the_digest() -> None:
     docker = FakeDocker()
-    docker.tags = {ONE: set(), TWO: {MOVING}}
+    docker.tags = {ONE: set(), TWO: {MOVING, NEWEST}}
     assert stamp_engine(docker.engine(), ONE, TAGS) == MOVING
-    assert docker.tags == {ONE: {FIXED, MOVING}, TWO: set()}
+    assert docker.tags == {ONE: {FIXED, MOVING, NEWEST}, TWO: set()}
 
 
 def test_tags_that_are_right_are_not_set_again(monkeypatch: pytest.MonkeyPatch) -> None:
     docker = FakeDocker()
-    docker.tags = {ONE: {FIXED, MOVING}}
+    docker.tags = {ONE: {FIXED, MOVING, NEWEST}}
     monkeypatch.delattr(module, "set_tag")
     assert stamp_engine(docker.engine(), ONE, TAGS) == MOVING
 
@@ -97,8 +97,8 @@ def test_an_image_that_is_not_there_gets_no_tag() -> None:
 
 def test_withdrawing_takes_the_tags_of_one_digest_off() -> None:
     docker = FakeDocker()
-    docker.tags = {ONE: {FIXED, MOVING}, TWO: {"hallmark/other:1"}}
-    assert sorted(withdraw(docker.engine(), ONE, TAGS)) == [MOVING, FIXED]
+    docker.tags = {ONE: {FIXED, MOVING, NEWEST}, TWO: {"hallmark/other:1"}}
+    assert sorted(withdraw(docker.engine(), ONE, TAGS)) == [MOVING, FIXED, NEWEST]
     assert docker.tags == {ONE: set(), TWO: {"hallmark/other:1"}}
     assert withdraw(docker.engine(), ONE, TAGS) == []
 
@@ -113,6 +113,10 @@ def test_withdrawing_leaves_the_tags_of_other_targets_and_of_strangers() -> None
     docker = FakeDocker()
     others = {
         "hallmark/image:1.2.0-cpu2",
+        "hallmark/image:cpu2",
+        "hallmark/image:cpu-wheel",
+        "hallmark/image:1.1.0-cpu",
+        "hallmark/other:cpu",
         "hallmark/image:1.2.0-cpu-wheel",
         "hallmark/image:1.2.0-cpu-wheel-abcdef012345",
         "hallmark/image:1x2x0-cpu",
@@ -127,7 +131,7 @@ def test_withdrawing_leaves_the_tags_of_other_targets_and_of_strangers() -> None
 
 
 def test_one_digest_is_stamped_once_for_each_gpu() -> None:
-    other = Tags("image", "1.2.0-cu128-pro6000", "1.2.0-cu128-pro6000-abcdef012345")
+    other = Tags("image", "cu128-pro6000", "1.2.0-cu128-pro6000", "1.2.0-cu128-pro6000-abcdef012345")
     docker = FakeDocker()
     docker.tags = {ONE: set()}
     stamp_engine(docker.engine(), ONE, TAGS)
@@ -161,7 +165,7 @@ def test_a_candidate_is_pushed_with_its_evidence_and_then_tagged(layout: Layout,
     fake = FakeRegistry()
     assert publish(fake, layout, tmp_path) == f"{REPOSITORY}:1.2.0-cpu"
     manifest = layout.blob_path(layout.digest).read_bytes()
-    assert fake.tag(TAGS.moving) == fake.tag(TAGS.fixed) == manifest
+    assert {fake.tag(tag) for tag in TAGS.all} == {manifest}
     attached = read_attached(fake)
     assert {content["subject"]["digest"] for content, _ in attached} == {layout.digest}
     assert {envelope.signatures for _, envelope in attached} == {()}
@@ -169,7 +173,7 @@ def test_a_candidate_is_pushed_with_its_evidence_and_then_tagged(layout: Layout,
     assert said.keys() == {TEST_RESULT, PROVENANCE, BOM, SUMMARY}
     assert {each.subjects for each in said.values()} == {frozenset({layout.digest})}
     tested = said[TEST_RESULT].predicate
-    assert tested["tags"] == [TAGS.fixed, TAGS.moving]
+    assert tested["tags"] == [TAGS.fixed, TAGS.versioned, TAGS.newest]
     named = {kind: f"sha256:{digest['sha256']}" for kind, digest in tested["statements"].items()}
     assert named == {kind: said[kind].digest for kind in (PROVENANCE, BOM)}
     [sbom] = said[PROVENANCE].predicate["runDetails"]["byproducts"]
@@ -220,7 +224,7 @@ def test_no_tag_is_set_before_the_evidence_is_there(layout: Layout, tmp_path: Pa
         except Undecided:
             tagged = [tag for tag in TAGS.all if fake.tag(tag)]
             assert not tagged or any(b"subject" in data for data, _ in fake.manifests.values())
-            assert tagged != [TAGS.moving], "the moving tag follows the fixed one"
+            assert tagged == list(TAGS.all[: len(tagged)]), "the moving tags follow the fixed one, in their order"
         else:
             break
     assert at > 10
@@ -229,14 +233,47 @@ def test_no_tag_is_set_before_the_evidence_is_there(layout: Layout, tmp_path: Pa
 def test_withdrawing_leaves_a_tag_that_names_no_image_and_says_why(layout: Layout, tmp_path: Path) -> None:
     fake = FakeRegistry(deletes_tags=False)
     publish(fake, layout, tmp_path)
-    assert take_back(fake, layout.digest, tmp_path) == [TAGS.fixed, TAGS.moving]
-    held = fake.client().get_manifest(REPOSITORY, TAGS.moving)
-    assert held and json.loads(held.data)["manifests"] == []
-    found = read_withdrawal(held)
-    assert found and (found.digest, found.reason) == (layout.digest, "rejected: it crashed")
+    assert take_back(fake, layout.digest, tmp_path) == list(TAGS.all)
+    for tag in TAGS.moving:
+        held = fake.client().get_manifest(REPOSITORY, tag)
+        assert held and json.loads(held.data)["manifests"] == []
+        found = read_withdrawal(held)
+        assert found and (found.digest, found.reason) == (layout.digest, "rejected: it crashed")
     assert fake.tag(TAGS.fixed) == layout.blob_path(layout.digest).read_bytes(), "as was promised"
     assert take_back(fake, layout.digest, tmp_path) == [TAGS.fixed], "there is nothing more to take"
-    assert publish(fake, layout, tmp_path) and fake.tag(TAGS.moving) == fake.tag(TAGS.fixed), "and it can come back"
+    assert publish(fake, layout, tmp_path) and len({fake.tag(tag) for tag in TAGS.all}) == 1, "and it can come back"
+
+
+def test_a_tag_that_cannot_be_withdrawn_keeps_none_of_the_others(layout: Layout, tmp_path: Path) -> None:
+    fake = FakeRegistry()
+    publish(fake, layout, tmp_path)
+    fake.gate = lambda request: (
+        refuse(request, 403, "DENIED") if request.method == "PUT" and f"/{TAGS.versioned}" in str(request.url) else None
+    )
+    with pytest.raises(Undecided, match="403 DENIED"):
+        take_back(fake, layout.digest, tmp_path)
+    assert read_withdrawal(Manifest(fake.tag(TAGS.newest) or b"", ""))
+    assert fake.tag(TAGS.versioned) == layout.blob_path(layout.digest).read_bytes()
+
+
+def test_another_version_leaves_the_tag_of_this_one(layout: Layout, tmp_path: Path) -> None:
+    fake = FakeRegistry()
+    publish(fake, layout, tmp_path)
+    later = make_layout(tmp_path / "later", "later")
+    tags = Tags("image", "cpu", "1.3.0-cpu", "1.3.0-cpu-0123456789ab")
+    evidence = make_evidence(later.digest, load=Outcome.PASSED, container=Outcome.PASSED)
+    dossier = Dossier(tags, make_proof(evidence), BUILD, no_licences)
+    stamp_registry(fake.client(), REPOSITORY, later, dossier, tmp_path / "locks")
+    old, new = (each.blob_path(each.digest).read_bytes() for each in (layout, later))
+    assert {tag: fake.tag(tag) for tag in (*TAGS.all, *tags.all)} == {
+        TAGS.fixed: old,
+        TAGS.versioned: old,
+        tags.fixed: new,
+        tags.versioned: new,
+        TAGS.newest: new,
+    }
+    assert take_back(fake, layout.digest, tmp_path) == [TAGS.fixed, TAGS.versioned]
+    assert fake.tag("cpu") == new, "what is said of an earlier version takes nothing off this one"
 
 
 def test_what_was_rejected_is_said_of_an_image_that_has_a_tag(layout: Layout, tmp_path: Path) -> None:
@@ -263,20 +300,22 @@ def test_a_rejected_image_loses_its_tag_before_anything_is_said_of_it(layout: La
         fake = FakeRegistry()
         publish(fake, layout, tmp_path)
         fake.requests, fake.faults, fake.from_then_on = [], {at: fail}, True
-        held = json.loads(fake.tag(TAGS.moving) or b"")
         try:
             take_back(fake, layout.digest, tmp_path)
         except Undecided:
-            held = json.loads(fake.tag(TAGS.moving) or b"")
-            if any(b"FAILED" in blob for blob in map(read_payload, fake.blobs.values())):
-                assert held["manifests"] == []
+            said = any(b"FAILED" in blob for blob in map(read_payload, fake.blobs.values()))
+            assert not said or all(map(is_withdrawn, map(fake.tag, TAGS.moving)))
             fake.faults = {}
             take_back(fake, layout.digest, tmp_path)
-            assert read_withdrawal(fake.client().get_manifest(REPOSITORY, TAGS.moving) or Manifest(b"", ""))
+            assert all(map(is_withdrawn, map(fake.tag, TAGS.moving)))
         else:
             break
         assert fake.tag(TAGS.fixed) == image
     assert at > 10
+
+
+def is_withdrawn(held: bytes | None) -> bool:
+    return read_withdrawal(Manifest(held or b"", "")) is not None
 
 
 def read_payload(blob: bytes) -> bytes:
@@ -315,7 +354,7 @@ def test_a_statement_says_what_was_tested_and_as_what() -> None:
         "cell": "serve-cpu",
         "target": {"id": "cpu", "name": CPU.name, "compute": ""},
         "cuda": None,
-        "tags": ["1.2.0-cpu-abcdef012345", "1.2.0-cpu"],
+        "tags": ["1.2.0-cpu-abcdef012345", "1.2.0-cpu", "cpu"],
         "hosts": [{"cpu": "8 × some"}],
         "statements": {"https://example.com/other": {"sha256": "2" * 64}},
         "finished": "2026-01-02T03:04:05Z",

@@ -639,3 +639,31 @@ def test_a_registrys_clock_is_read_where_it_has_one(date: str) -> None:
     fake = FakeRegistry()
     fake.date = date
     assert fake.client().read_clock(REPOSITORY) == (1795953600.0 if date.endswith("GMT") else None)
+
+
+@pytest.mark.parametrize(
+    ("status", "detail", "full"),
+    [
+        (500, "write /store/data: no space left on device", True),
+        (500, "write /store/data: disk quota exceeded", True),
+        (500, {"DriverName": "filesystem", "Enclosed": {"Op": "write", "Path": "/store", "Err": 28}}, True),
+        (507, None, True),
+        (500, {"DriverName": "filesystem", "Enclosed": {"Op": "write", "Path": "/store", "Err": 5}}, False),
+        (500, {"DriverName": "filesystem", "Enclosed": {"Err": "28"}}, False),
+        (500, {}, False),
+        (500, ["no space left on device"], False),
+        (500, None, False),
+    ],
+)
+def test_a_disk_that_is_full_is_told_from_what_else_a_registry_fails_for(
+    status: int, detail: object, full: bool
+) -> None:
+    fake = FakeRegistry()
+    body = json.dumps({"errors": [{"code": "UNKNOWN", "message": "unknown error", "detail": detail}]}).encode()
+    fake.gate = lambda request: reply(request, status, body)
+    with pytest.raises(RegistryUnavailable) as caught:
+        fake.client().ping(REPOSITORY)
+    [problem] = caught.value.problems
+    assert problem.cause.endswith(f"HTTP {status} UNKNOWN: unknown error")
+    assert problem.cause.startswith("the registry's disk is full" if full else "the registry failed"), problem.cause
+    assert ("make room there" in problem.next_step) is full

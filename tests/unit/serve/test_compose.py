@@ -19,7 +19,9 @@ from tests.unit.serve.made import DIGEST, HUB
 
 FILES = sorted(REPOSITORY_ROOT.glob("images/*/compose*.yaml"))
 PLAN = make_plan(load_matrix(REPOSITORY_ROOT))
-CELLS = {f"{NAMESPACE}/{tags.image}:{tags.moving}": each.cell for each in PLAN for tags in [name_tags(each, "0" * 64)]}
+CELLS = {
+    f"{NAMESPACE}/{tags.image}:{tags.versioned}": each.cell for each in PLAN for tags in [name_tags(each, "0" * 64)]
+}
 CARD_GIB = 31.8  # what a card of 32 GB has
 SERVICES = [(file, name) for file in FILES for name in YAML(typ="safe").load(file)["services"]]
 BY_SERVICE = pytest.mark.parametrize(("file", "name"), SERVICES, ids=[f"{file.name}-{name}" for file, name in SERVICES])

@@ -15,7 +15,6 @@ from scripts.attest.sbom import BOM, list_contents
 from scripts.attest.statement import TEST_RESULT, make_statement
 from scripts.model import Cell, Outcome, Result
 from scripts.oci.descriptor import OCI_MANIFEST, Descriptor, digest_of
-from scripts.publish.attach import attach
 from scripts.publish.promote import promote, push_candidate
 from scripts.publish.proof import Proof, describe_proof
 from scripts.registry.reference import ImageName
@@ -24,10 +23,11 @@ from scripts.verify.tested import Expected, Target
 from scripts.verify.verify import Verification, verify
 from tests.unit.attest import BUILD, make_signer, no_licences
 from tests.unit.builders import RTX, make_cell
+from tests.unit.registry.attached import attach_one
 from tests.unit.registry.fake_registry import REPOSITORY, FakeRegistry, make_layout
 
-TAG = "1.2.0-cu128-5090"
-TAGS = (f"{TAG}-abcdef012345", TAG)
+TAG, NEWEST = "1.2.0-cu128-5090", "cu128-5090"
+TAGS = (f"{TAG}-abcdef012345", TAG, NEWEST)
 REQUIRED = ("audit", "serve/load", "serve/container")
 HOST = {"cpu": "8 × some", "engine": "28.5.2", "gpu": RTX.name, "driver": "580.95.05"}
 CELL = make_cell(RTX, "wheel")
@@ -44,7 +44,7 @@ def make_predicate(planned: Cell = CELL, host: Mapping[str, str] = HOST, **chang
 
 @dataclass
 class World:
-    """A registry with an image under TAG, of which nothing is said yet."""
+    """A registry with an image under TAG and NEWEST, of which nothing is said yet."""
 
     folder: Path
     fake: FakeRegistry = field(default_factory=FakeRegistry)
@@ -52,7 +52,8 @@ class World:
     def __post_init__(self) -> None:
         self.layout = make_layout(self.folder / "layout", "candidate")
         self.digest = push_candidate(self.fake.client(), REPOSITORY, self.layout)
-        promote(self.fake.client(), REPOSITORY, self.digest, TAG, self.folder / "locks")
+        for tag in (TAG, NEWEST):
+            promote(self.fake.client(), REPOSITORY, self.digest, tag, self.folder / "locks")
 
     @property
     def subject(self) -> Descriptor:
@@ -60,7 +61,7 @@ class World:
 
     def attach(self, envelope: bytes, media_type: str = ENVELOPE_TYPE) -> str:
         arguments = (self.subject, PAYLOAD_TYPE, envelope, media_type, self.folder / "locks")
-        return attach(self.fake.client(), REPOSITORY, *arguments)
+        return attach_one(self.fake.client(), REPOSITORY, *arguments)
 
     def say(
         self,

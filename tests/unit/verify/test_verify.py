@@ -20,7 +20,7 @@ from scripts.verify.verify import STEPS, Verification
 from tests.unit.attest import make_signer
 from tests.unit.builders import CPU, make_cell
 from tests.unit.registry.fake_registry import FakeRegistry, drop, reply, unauthorized
-from tests.unit.verify import CELL, EXPECTED, HOST, REQUIRED, TAG, World, make_predicate
+from tests.unit.verify import CELL, EXPECTED, HOST, NEWEST, REQUIRED, TAG, World, make_predicate
 
 OTHER = "sha256:" + "9" * 64
 
@@ -394,21 +394,37 @@ def test_a_page_for_people_is_no_list_of_referrers(world: World) -> None:
 # --- between the first request and the last
 
 
-def test_a_tag_that_moved_meanwhile_is_refused(world: World) -> None:
+def test_the_tag_without_a_version_is_verified_as_the_other(world: World) -> None:
+    world.say()
+    found = world.verify(tag=NEWEST, expected=EXPECTED)
+    assert found.verdict is Verdict.ACCEPTED and [each.check for each in found.results] == list(STEPS)
+    assert found.results[0].detail == f"{NEWEST} is {world.digest}"
+
+
+def test_a_result_that_does_not_name_the_tag_without_a_version_is_none_for_it(world: World) -> None:
+    world.say(make_predicate(tags=[TAG]))
+    assert refused(world.verify(tag=NEWEST)) == (
+        "cell",
+        f"tested as {CELL.id} (tags {TAG}), and not as the tag {NEWEST}",
+    )
+
+
+@pytest.mark.parametrize("tag", [TAG, NEWEST])
+def test_a_tag_that_moved_meanwhile_is_refused(tag: str, world: World) -> None:
     world.say()
     asked = 0
 
     def move(request: requests.PreparedRequest) -> requests.Response | None:
         nonlocal asked
-        if str(request.url).endswith(f"/manifests/{TAG}"):
+        if str(request.url).endswith(f"/manifests/{tag}"):
             asked += 1
             if asked == 2:
-                world.fake.store(b'{"other": 1}', TAG)
+                world.fake.store(b'{"other": 1}', tag)
         return None
 
     world.fake.gate = move
     moved = digest_of(b'{"other": 1}')
-    assert refused(world.verify()) == ("unmoved", f"{TAG} moved meanwhile, and is {moved} now")
+    assert refused(world.verify(tag=tag)) == ("unmoved", f"{tag} moved meanwhile, and is {moved} now")
 
 
 def test_a_registry_that_cannot_be_reached_decides_nothing(world: World) -> None:
