@@ -73,8 +73,10 @@ def test_the_manifest_goes_last(layout: Layout) -> None:
     assert [write for write in fake.writes if "/manifests/" in write] == fake.writes[-1:]
 
 
-def test_a_candidate_that_is_there_is_not_sent_again(layout: Layout) -> None:
+@pytest.mark.parametrize("says_sizes", [True, False])
+def test_a_candidate_that_is_there_is_not_sent_again(layout: Layout, says_sizes: bool) -> None:
     fake = FakeRegistry()
+    fake.says_sizes = says_sizes
     push_candidate(fake.client(), REPOSITORY, layout)
     fake.requests.clear()
     assert push_candidate(fake.client(), REPOSITORY, layout) == layout.digest
