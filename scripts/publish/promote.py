@@ -142,7 +142,7 @@ def move_tag(registry: Registry, repository: Repository, tag: str, new: Manifest
     try:
         registry.put_manifest(repository, tag, new)
         sent = True
-        _read_back(registry, repository, tag, new)
+        _read_back(registry, repository, tag, new, old)
     except Undecided as failure:
         if isinstance(failure, RegistryRefused) and not sent:
             raise  # it said no to writing (no right to, or tags never move there): the tag is as it was
@@ -176,11 +176,16 @@ def _put_back(registry: Registry, repository: Repository, tag: str, old: Manifes
     )
 
 
-def _read_back(registry: Registry, repository: Repository, reference: str, manifest: Manifest) -> None:
+def _read_back(
+    registry: Registry, repository: Repository, reference: str, manifest: Manifest, old: Manifest | None = None
+) -> None:
     found = registry.get_manifest(repository, reference)
     if found is None or found.data != manifest.data:
         seen = found.digest if found else "nothing"
-        raise DigestMismatch(f"{manifest.digest} was written and {seen} was read back", _place(repository, reference))
+        cause = f"{manifest.digest} was written and {seen} was read back"
+        unmoved = found is not None and old is not None and found.data == old.data
+        step = "it is what the tag held before: ask who runs the registry whether tags move there" if unmoved else ""
+        raise DigestMismatch(cause, _place(repository, reference), step)
 
 
 def _place(repository: Repository, reference: str) -> str:

@@ -27,6 +27,7 @@ from tests.unit.registry.fake_registry import (
     drop,
     make_layout,
     refuse,
+    reply,
     wrong_bytes,
 )
 
@@ -237,6 +238,17 @@ def test_a_tag_that_reads_back_wrong_is_put_back(layout: Layout, tmp_path: Path)
     with pytest.raises(DigestMismatch, match=f"the tag was put back to {old}"):
         publish(fake, layout, tmp_path)
     assert fake.tag("v1") == OLD
+
+
+def test_a_tag_that_the_registry_only_says_it_moved_is_found_and_said(layout: Layout, tmp_path: Path) -> None:
+    fake = FakeRegistry()
+    fake.store(OLD, "v1")
+    push_candidate(fake.client(), REPOSITORY, layout)
+    fake.gate = lambda request: reply(request, 201) if request.method == "PUT" else None
+    with pytest.raises(DigestMismatch) as caught:
+        promote(fake.client(), REPOSITORY, layout.digest, "v1", tmp_path)
+    assert "whether tags move there" in caught.value.problems[0].next_step
+    assert "put back to" in caught.value.problems[1].cause and fake.tag("v1") == OLD
 
 
 def test_a_new_tag_that_reads_back_wrong_is_removed_and_its_manifest_kept(layout: Layout, tmp_path: Path) -> None:
