@@ -133,6 +133,12 @@ def registry_faults(session: nox.Session) -> None:
     tool(session, "tests.registry_faults", *session.posargs)
 
 
+@nox.session(name="other-registry")
+def other_registry(session: nox.Session) -> None:
+    """Take a stamp through Pulp, another server than Debian's docker-registry (needs Debian's postgresql; minutes)"""
+    tool(session, "pytest", "tests/other_registry", *session.posargs)
+
+
 @nox.session
 def heavy(session: nox.Session) -> None:
     """Heavy tests: two engines as builders, and a CUDA 12 toolkit of stand-ins for NVIDIA's archives (half an hour)"""

@@ -21,9 +21,7 @@ def serve_registry(project: Project, folder: Path, *, deletes: bool = False) -> 
     """Debian's docker-registry, which by itself deletes nothing, with its files in a folder; yields host:port."""
     packages = [file for file in read_slot(project.matrix.root, tools_slot(project.matrix)).files if file.kind == "deb"]
     program = Embedded(project.workspace.engine).programs(packages) / "usr/bin/docker-registry"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = find_port()
     folder.mkdir(exist_ok=True)
     config = folder / "registry.yml"
     storage = f"filesystem: {{rootdirectory: {folder}/store}}, delete: {{enabled: {str(deletes).lower()}}}"
@@ -36,19 +34,33 @@ def serve_registry(project: Project, folder: Path, *, deletes: bool = False) -> 
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        preexec_fn=_end_with_parent,
+        preexec_fn=end_with_parent,
     )
     try:
-        for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
+        await_port(port, 10)
         yield f"127.0.0.1:{port}"
     finally:
         process.kill()
         process.wait(10)
 
 
-def _end_with_parent() -> None:
+def find_port() -> int:
+    """A port of 127.0.0.1 that nobody has."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def await_port(port: int, within_s: float) -> None:
+    """Return once something listens on a port of 127.0.0.1, or when the time is over."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+
+
+def end_with_parent() -> None:
+    """What a child runs before its program, so that it ends with whoever started it."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

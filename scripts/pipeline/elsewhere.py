@@ -101,7 +101,7 @@ def require_candidate(registry: Registry, repository: Repository, job: Job) -> O
     check_config(config, image, place)
     require_same_inputs(parse_object(config), digest, job.step)
     for layer in image.layers:
-        if registry.blob_size(repository, layer.digest) != layer.size:
+        if not registry.has_blob(repository, layer.digest, layer.size):
             raise Undecided(f"the registry lacks its layer {layer.digest}", place, "push the candidate again")
     return image
 

@@ -82,7 +82,7 @@ def move_tag(
         ended = _distrust(repository, tag, old, f"what it holds cannot be read ({unknown.problems[0].cause})")
     else:
         if other:
-            raise tell_overtaken(repository, tag, held) from failure
+            raise tell_overtaken(repository, tag, held, moved=not as_it_was) from failure
         ended = _say_old(repository, tag, old) if as_it_was else _put_back(registry, repository, tag, old, new)
     raise type(failure)([*failure.problems, ended]) from failure
 
@@ -154,12 +154,16 @@ def _distrust(repository: Repository, tag: str, old: Manifest | None, why: str) 
     return Problem(cause, _place(repository, tag), "put it back by hand before anyone pulls it")
 
 
-def tell_overtaken(repository: Repository, tag: str, held: Manifest | None) -> Overtaken:
-    """The error that says what another machine has left under a tag."""
+def tell_overtaken(repository: Repository, tag: str, held: Manifest | None, *, moved: bool = True) -> Overtaken:
+    """The error that says what another machine has left under a tag; not `moved`: what the tag held before."""
     withdrawn = read_withdrawal(held) if held else None
     now = f"is withdrawn ({withdrawn.reason})" if withdrawn else f"names {held.digest}" if held else "is gone"
+    cause = f"another machine moved the tag at the same time: it {now}"
     step = "see which of the two is to be there; the same command again lets it be yours"
-    return Overtaken(f"another machine moved the tag at the same time: it {now}", _place(repository, tag), step)
+    if not moved:
+        cause = f"the registry said that it moved the tag, and it is as it was: it {now}"
+        step = "run the same command again; if it stays so, ask who runs the registry whether tags move there"
+    return Overtaken(cause, _place(repository, tag), step)
 
 
 def _read_back(registry: Registry, repository: Repository, reference: str, manifest: Manifest) -> None:

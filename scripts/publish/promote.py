@@ -37,7 +37,7 @@ def push_candidate(registry: Registry, repository: Repository, layout: Layout) -
     manifest = Manifest(layout.blob_path(layout.digest).read_bytes(), layout.manifest.media_type)
     blobs = dict.fromkeys((layout.config, *layout.layers))
     if _has_manifest(registry, repository, layout.digest) and all(
-        registry.blob_size(repository, blob.digest) == blob.size for blob in blobs
+        registry.has_blob(repository, blob.digest, blob.size) for blob in blobs
     ):
         return layout.digest
     for blob in blobs:

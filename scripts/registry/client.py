@@ -74,6 +74,13 @@ class Registry:
         """The size in bytes of a blob that is there (-1: the registry does not say), or None where there is none."""
         return self._transport.retrying(lambda: self._blob_size(repository, digest))
 
+    def has_blob(self, repository: Repository, digest: str, size: int) -> bool:
+        """Whether a blob of that digest and size is there; where the registry does not say the size, its bytes tell.
+
+        It need not say it, and says 0 where it means its answer, which has no body.
+        """
+        return self._transport.retrying(lambda: self._has_blob(repository, digest, size))
+
     def hash_blob(self, repository: Repository, digest: str, size: int) -> str:
         """The digest of the bytes that the registry really serves for a blob of a size. Transfers the whole blob."""
         return self._transport.retrying(lambda: self._hash_blob(repository, digest, size))
@@ -192,6 +199,12 @@ class Registry:
         size = reply.headers.get("Content-Length", "")
         return int(size) if _SIZE.fullmatch(size) else -1
 
+    def _has_blob(self, repository: Repository, digest: str, size: int) -> bool:
+        held = self._blob_size(repository, digest)
+        if held is None or held > 0:
+            return held == size
+        return self._hash_blob(repository, digest, size) == digest
+
     def _hash_blob(self, repository: Repository, digest: str, size: int) -> str:
         url = f"{repository.url}/blobs/{digest}"
         hasher = hashlib.sha256()
@@ -203,7 +216,7 @@ class Registry:
 
     def _upload_blob(self, repository: Repository, digest: str, source: Path | bytes) -> None:
         size = source.stat().st_size if isinstance(source, Path) else len(source)
-        if self._blob_size(repository, digest) == size:
+        if self._has_blob(repository, digest, size):
             return
         url = f"{repository.url}/blobs/uploads/"
         opened = self._transport.send(repository, "POST", url, (202,))

@@ -45,7 +45,7 @@ class CountingRegistry(Registry):
 
     def upload_blob(self, repository: Repository, digest: str, source: Path | bytes) -> None:
         size = source.stat().st_size if isinstance(source, Path) else len(source)
-        if self.blob_size(repository, digest) != size:
+        if not self.has_blob(repository, digest, size):
             self.sent += size
         super().upload_blob(repository, digest, source)
 

@@ -10,22 +10,17 @@ judged but the digests, which must be the same in the end.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import io
 import json
 import random
 import socket
-import struct
 import tarfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from threading import Lock, Thread
-from typing import TypeVar
 
 from scripts.engine import Engine
 from scripts.engine.images import remove_image
@@ -46,18 +41,15 @@ from scripts.publish.stamp import Dossier, name_tags, stamp_candidate
 from scripts.registry.client import Registry
 from scripts.registry.reference import Repository
 from scripts.report.table import print_table
-from scripts.serve.forward import enter_network
 from scripts.smoke.smoke import Evidence
 from tests.docker_registry import serve_registry
+from tests.engine_ports import listen_inside
 from tests.unit.builders import REPOSITORY_ROOT
 
 CELL = "vllm-cu130-5090-wheel"  # whose evidence, SBOM and provenance are attached
 LAYERS, OWN = 30, 9  # of an image, and of these those that the other of its line does not have
 _SPACE = 6  # times an image: two layouts, the registry, the engine's copy and what it unpacks
 _CHUNK = 1 << 16
-_GET_FLAGS, _SET_FLAGS, _UP = 0x8913, 0x8914, 1  # of an interface, for ioctl: SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP
-
-T = TypeVar("T")
 
 
 class Wire:
@@ -210,59 +202,16 @@ def make_dossier(project: Project, digest: str) -> Dossier:
 
 @contextmanager
 def open_ports(engine: Engine, wire: Wire) -> Iterator[str]:
-    """The wire's address for this process and for the engine, one and the same; yields host:port.
-
-    An embedded engine has a network namespace of its own, whose loopback is down: it is up meanwhile. A socket belongs
-    to the namespace that it was made in, whoever takes its connections.
-    """
-    with socket.socket() as near, ExitStack() as stack:
+    """The wire's address for this process and for the engine, one and the same; yields host:port."""
+    with socket.socket() as near:
         near.bind(("127.0.0.1", 0))
         near.listen()
         port = near.getsockname()[1]
-        namespace = Path(f"/proc/{_find_process(engine)}/ns/net")
-        if namespace.stat().st_ino != Path("/proc/self/ns/net").stat().st_ino:
-            inner = stack.enter_context(namespace.open("rb"))
-            before = _inside(inner.fileno(), partial(_set_loopback, None))
-            stack.callback(_inside, inner.fileno(), partial(_set_loopback, before))
-            far = stack.enter_context(_inside(inner.fileno(), partial(_listen, port)))
-            wire.listen(far)
-        wire.listen(near)
-        yield f"127.0.0.1:{port}"
-
-
-def _find_process(engine: Engine) -> int:
-    """The process that listens on an engine's socket. Raises Undecided for an engine on another machine."""
-    if not engine.host.startswith("unix://"):
-        raise Undecided("the engine is on another machine", engine.host, "use one of this machine")
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.connect(engine.host.removeprefix("unix://"))
-        return int(struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
-
-
-def _inside(namespace: int, call: Callable[[], T]) -> T:
-    """What a call gives in a network namespace, in a thread of its own: no other thread leaves its own."""
-
-    def run() -> T:
-        enter_network(namespace)
-        return call()
-
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(run).result()
-
-
-def _listen(port: int) -> socket.socket:
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", port))
-    listener.listen()
-    return listener
-
-
-def _set_loopback(flags: int | None) -> int:
-    """Give the loopback interface these flags, or let it be up; those that it had."""
-    with socket.socket() as control:
-        had = int(struct.unpack("16sh", fcntl.ioctl(control, _GET_FLAGS, struct.pack("16sh", b"lo", 0)))[1])
-        fcntl.ioctl(control, _SET_FLAGS, struct.pack("16sh", b"lo", had | _UP if flags is None else flags))
-    return had
+        with listen_inside(engine, port) as far:
+            for listener in (near, far):
+                if listener:
+                    wire.listen(listener)
+            yield f"127.0.0.1:{port}"
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from scripts.errors import BuildFailed, ConfigError, Undecided
 from scripts.oci.descriptor import OCI_INDEX, OCI_MANIFEST, Descriptor, digest_of
 from scripts.oci.layout import Layout
 from scripts.publish import move as move_module
-from scripts.publish.move import hold_tag
+from scripts.publish.move import Overtaken, hold_tag
 from scripts.publish.promote import Promotion, promote, push_candidate, withdraw_tag
 from scripts.registry.client import Manifest
 from scripts.registry.failures import DigestMismatch, RegistryRefused
@@ -28,6 +28,7 @@ from tests.unit.registry.fake_registry import (
     drop,
     make_layout,
     refuse,
+    reply,
     wrong_bytes,
 )
 
@@ -74,8 +75,10 @@ def test_the_manifest_goes_last(layout: Layout) -> None:
     assert [write for write in fake.writes if "/manifests/" in write] == fake.writes[-1:]
 
 
-def test_a_candidate_that_is_there_is_not_sent_again(layout: Layout) -> None:
+@pytest.mark.parametrize("says_sizes", [True, False])
+def test_a_candidate_that_is_there_is_not_sent_again(layout: Layout, says_sizes: bool) -> None:
     fake = FakeRegistry()
+    fake.says_sizes = says_sizes
     push_candidate(fake.client(), REPOSITORY, layout)
     fake.requests.clear()
     assert push_candidate(fake.client(), REPOSITORY, layout) == layout.digest
@@ -236,6 +239,16 @@ def test_a_tag_that_reads_back_wrong_is_put_back(layout: Layout, tmp_path: Path)
     with pytest.raises(DigestMismatch, match=f"the tag was put back to {old}"):
         publish(fake, layout, tmp_path)
     assert fake.tag("v1") == OLD
+
+
+def test_a_tag_that_the_registry_only_says_it_moved_is_found_and_said(layout: Layout, tmp_path: Path) -> None:
+    fake = FakeRegistry()
+    fake.store(OLD, "v1")
+    push_candidate(fake.client(), REPOSITORY, layout)
+    fake.gate = lambda request: reply(request, 201) if request.method == "PUT" else None
+    with pytest.raises(Overtaken, match="it is as it was") as caught:
+        promote(fake.client(), REPOSITORY, layout.digest, "v1", tmp_path)
+    assert "whether tags move there" in caught.value.problems[0].next_step and fake.tag("v1") == OLD
 
 
 def test_a_new_tag_that_reads_back_wrong_is_removed_and_its_manifest_kept(layout: Layout, tmp_path: Path) -> None:

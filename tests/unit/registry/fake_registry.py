@@ -33,6 +33,7 @@ class FakeRegistry(BaseAdapter):
         super().__init__()
         self.referrers, self.deletes_tags = referrers, deletes_tags
         self.ranges = True
+        self.says_sizes = True  # of blobs, in answer to HEAD
         self.by_proxy = False  # to look for one at each request takes as long as all the rest
         self.page = 1000  # entries in one reply of the referrers API, and of the list of tags
         self.date = ""  # what its clock says, in HTTP's form
@@ -171,7 +172,9 @@ class FakeRegistry(BaseAdapter):
             start = int(asked[1])
             part = {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}
             return reply(request, 206, data[start:], part)
-        return reply(request, 200, b"" if request.method == "HEAD" else data, {"Content-Length": str(len(data))})
+        if request.method == "HEAD":
+            return reply(request, 200, headers={"Content-Length": str(len(data))} if self.says_sizes else {})
+        return reply(request, 200, data, {"Content-Length": str(len(data))})
 
 
 def reply(

@@ -597,6 +597,25 @@ def test_a_size_that_is_none_is_not_known(length: str) -> None:
     assert fake.client().blob_size(REPOSITORY, "sha256:" + "a" * 64) == -1
 
 
+@pytest.mark.parametrize("said", [{}, {"Content-Length": "0"}], ids=["nothing", "the size of the answer"])
+@pytest.mark.parametrize("held", [DATA, DATA.swapcase(), b""], ids=["right", "wrong", "empty"])
+def test_where_no_size_is_said_the_bytes_tell_whether_a_blob_is_there(held: bytes, said: dict[str, str]) -> None:
+    fake = FakeRegistry()
+    fake.blobs[digest_of(DATA)] = held
+    fake.gate = lambda request: reply(request, 200, headers=said) if request.method == "HEAD" else None
+    assert fake.client().has_blob(REPOSITORY, digest_of(DATA), len(DATA)) == (held == DATA)
+    fake.client().upload_blob(REPOSITORY, digest_of(DATA), DATA)
+    assert fake.blobs == {digest_of(DATA): DATA} and bool(fake.writes) == (held != DATA)
+
+
+def test_a_blob_of_another_size_is_not_there_and_is_not_read() -> None:
+    fake = FakeRegistry()
+    fake.blobs[digest_of(DATA)] = DATA[1:]
+    assert not fake.client().has_blob(REPOSITORY, digest_of(DATA), len(DATA))
+    assert not fake.client().has_blob(REPOSITORY, digest_of(b"another"), 7)
+    assert {request.method for request in fake.requests} == {"HEAD"}
+
+
 def test_a_next_page_whose_address_cannot_be_read_is_refused() -> None:
     fake = FakeRegistry()
     headers = {"Content-Type": OCI_INDEX, "Link": '<https://[>; rel="next"'}
