@@ -14,5 +14,5 @@ def needing_sigstore() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        cause = f"signatures without a key need Sigstore's library, and {error.name} is not installed"
+        cause = "signatures without a key need Sigstore's library, which is not installed"
         raise Undecided(cause, "keyless", "install the extra: .venv/bin/pip install '.[keyless]'") from error

@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from threading import Thread
@@ -108,10 +110,12 @@ def open_identity(name: str, issuer: str, root: Path | None) -> Identity:
 
 @dataclass(frozen=True)
 class KeylessSigner:
-    """What signs as whoever this job is: its token for a certificate, and a key that nobody keeps."""
+    """What signs as whoever this job is: its token for a certificate, and a key that nobody keeps.
 
-    context: SigningContext
-    verifier: Verifier
+    `trust` says which Sigstore is asked, and what it must hold against; None is the public one.
+    """
+
+    trust: ClientTrustConfig | None
 
     def sign(self, statement: bytes) -> bytes:
         """A statement as a Sigstore bundle, logged. Each time it is another, at another place of the log.
@@ -121,14 +125,15 @@ class KeylessSigner:
         return _within(lambda: self._sign(Statement(statement))).to_json().encode()
 
     def _sign(self, statement: Statement) -> Bundle:
+        context, verifier = _prepare(self.trust or _ask_public())
         token = find_token()
         try:
-            with self.context.signer(token) as signer:
+            with context.signer(token) as signer:
                 bundle = signer.sign_dsse(statement)
         except Exception as error:  # whatever the library's clients raise of what comes back
             raise Undecided(f"Sigstore has not signed: {_first_line(error)}", _KEYLESS, _AGAIN) from error
         try:
-            self.verifier.verify_dsse(bundle, policy.UnsafeNoOp())  # who it is, the token has said
+            verifier.verify_dsse(bundle, policy.UnsafeNoOp())  # who it is, the token has said
         except Exception as error:
             step = "see whether the trust configuration is that of the services in it"
             raise Undecided(f"what Sigstore gave does not hold: {_first_line(error)}", _KEYLESS, step) from error
@@ -138,19 +143,23 @@ class KeylessSigner:
 def open_keyless_signer(trust: Path | None) -> KeylessSigner:
     """What signs by the Sigstore of a client's trust configuration, or by the public one.
 
-    Raises ConfigError for a file that is none, and where this is no job that may say who it is; Undecided where that
-    could not be asked.
+    Raises ConfigError for a file that is none, and where this is no job that may say who it is. Services that do not
+    answer now are no matter until something is signed: what is withdrawn does not wait for them.
     """
-    find_token()
+    with suppress(Undecided):
+        find_token()
     try:
-        config = ClientTrustConfig.from_json(trust.read_text("utf-8")) if trust else _within(_ask_public)
-        verifier = Verifier(trusted_root=config.trusted_root)
-        return KeylessSigner(SigningContext.from_trust_config(config), verifier)
+        config = ClientTrustConfig.from_json(trust.read_text("utf-8")) if trust else None
+        if config:
+            _prepare(config)
     except (OSError, Error, ValueError) as error:
-        step = "give a ClientTrustConfig of Sigstore's form (JSON)"
-        raise ConfigError(
-            f"no trust configuration ({_first_line(error)})", f"HALLMARK_SIGNING_TRUST={trust or ''}", step
-        ) from error
+        place, step = f"HALLMARK_SIGNING_TRUST={trust}", "give a ClientTrustConfig of Sigstore's form (JSON)"
+        raise ConfigError(f"no trust configuration ({_first_line(error)})", place, step) from error
+    return KeylessSigner(config)
+
+
+def _prepare(trust: ClientTrustConfig) -> tuple[SigningContext, Verifier]:
+    return SigningContext.from_trust_config(trust), Verifier(trusted_root=trust.trusted_root)
 
 
 def find_token() -> IdentityToken:
@@ -164,6 +173,7 @@ def find_token() -> IdentityToken:
     raise ConfigError("nobody here can say who signs", _KEYLESS, _MAY)
 
 
+@cache
 def _ask_public() -> ClientTrustConfig:
     try:
         return ClientTrustConfig.production()

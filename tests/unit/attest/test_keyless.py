@@ -160,8 +160,9 @@ def test_a_ci_that_does_not_answer_leaves_it_undecided(
     answer: Any, made: MadeSigstore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(made, "answer", lambda *_: answer)
+    signer = open_sealer(make_site(tmp_path, made.trust_config()))  # what is withdrawn does not wait for it
     with pytest.raises(Undecided, match="CI does not say who this job is"):
-        open_sealer(make_site(tmp_path, made.trust_config()))
+        seal_statement(STATEMENT, TEST_RESULT, signer)
 
 
 # --- with what
@@ -190,8 +191,9 @@ def test_a_public_sigstore_that_is_not_reached_leaves_it_undecided(
 ) -> None:
     for name in ("XDG_CACHE_HOME", "XDG_DATA_HOME"):
         monkeypatch.setenv(name, str(tmp_path))
+    signer = open_sealer(Site("auto", "", (), (), tmp_path, keyless=True))
     with pytest.raises(Undecided, match=r"sigstore\.dev: the public Sigstore was not reached"):
-        open_sealer(Site("auto", "", (), (), tmp_path, keyless=True))
+        seal_statement(STATEMENT, TEST_RESULT, signer)
 
 
 # --- the library is an extra

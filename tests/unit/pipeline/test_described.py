@@ -53,22 +53,38 @@ def test_what_a_run_publishes_is_what_a_consumer_accepts(cell: str, tag: str, la
     assert lab.registry.manifests == before, "what is said twice is there once"
 
 
-def test_what_a_job_publishes_without_a_key_is_accepted_as_signed_by_that_job(
-    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def made(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MadeSigstore:
+    """A Sigstore by which the lab signs what it publishes."""
     made = MadeSigstore()
     answer_in_memory(made, monkeypatch)
-    trust, root = tmp_path / "trust.json", tmp_path / "root.json"
-    trust.write_text(json.dumps(made.trust_config()))
-    root.write_text(json.dumps(made.trusted_root()))
+    (tmp_path / "trust.json").write_text(json.dumps(made.trust_config()))
+    (tmp_path / "root.json").write_text(json.dumps(made.trusted_root()))
     lab.use_registry()
-    lab.site = replace(lab.site, keyless=True, signing_trust=trust)
+    lab.site = replace(lab.site, keyless=True, signing_trust=tmp_path / "trust.json")
+    return made
+
+
+def test_what_a_job_publishes_without_a_key_is_accepted_as_signed_by_that_job(
+    lab: Lab, made: MadeSigstore, tmp_path: Path
+) -> None:
     assert lab.run(CPU)[CPU].tag == f"{REGISTRY}/serve:1.2.0-cpu"
     image = parse_image(f"{REGISTRY}/serve:1.2.0-cpu")
-    job = ByIdentity(open_identity(NAME, ISSUER, root))
+    job = ByIdentity(open_identity(NAME, ISSUER, tmp_path / "root.json"))
     found = verify(lab.registry.client(), image, job, CPU, know_cells(lab.root))
     assert found.verdict is Verdict.ACCEPTED, found.results
     assert made.asked.count("/api/v1/log/entries") == 4, "each statement is logged"
+
+
+def test_a_tag_is_taken_back_though_nothing_can_be_signed(
+    lab: Lab, made: MadeSigstore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.run(CPU)
+    monkeypatch.setattr(made, "answer", lambda *_: (503, {}))
+    ask_anew(lab, "# another question\n")
+    lab.docker.smokes[CPU] = crashing
+    assert lab.run(CPU)[CPU].exit_code is ExitCode.INCONCLUSIVE
+    assert refusal(lab, "1.2.0-cpu").startswith("the tag was withdrawn")
 
 
 def test_a_verdict_that_turns_takes_the_tag_in_the_registry_back(lab: Lab) -> None:
