@@ -278,7 +278,12 @@ def make_parser() -> argparse.ArgumentParser:
     verify.add_argument("reference", metavar="IMAGE", help="by tag or digest, as for `docker pull`")
     trust = verify.add_mutually_exclusive_group(required=True)
     trust.add_argument("--key", type=Path, metavar="FILE", help="the public key (PEM) that must have signed it")
+    trust.add_argument("--identity", default="", metavar="NAME", help="who must have signed it, without a key")
     trust.add_argument("--no-signature", action="store_true", help="believe whoever may write to the registry")
+    verify.add_argument("--issuer", default="", metavar="URL", help="by whose word it is that --identity")
+    verify.add_argument(
+        "--trusted-root", type=Path, metavar="FILE", help="of the Sigstore that was asked (default: the public one's)"
+    )
     verify.add_argument("--cell", default="", help="the cell that it must have been tested as")
     verify.add_argument("--json", action="store_true", help="for machines: one object")
     bundle = add("bundle", verbs.bundle, "check what an owner of a GPU has seen, as `--bundle` wrote it")

@@ -21,6 +21,7 @@ from scripts.text import name_some
 
 ENGINES = ("auto", "host", "embedded")
 COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
+KEYLESS = "keyless"
 _NAMES = (
     "BUILDER",
     "COMPRESSION",
@@ -28,8 +29,10 @@ _NAMES = (
     "GPU_HOST",
     "MIRRORS",
     "REGISTRY",
+    "SIGNING",
     "SIGNING_KEY",
     "SIGNING_PASSWORD",
+    "SIGNING_TRUST",
     "WHEELS",
 )
 _OURS = re.compile(r"HALLMARK_")
@@ -57,6 +60,8 @@ class Site:
     builders: tuple[str, ...] = ("default",)
     signing_key: Path | None = None
     signing_password: str = field(default="", repr=False)
+    keyless: bool = False
+    signing_trust: Path | None = None
     gpu_host: str = ""
 
     @classmethod
@@ -76,6 +81,8 @@ class Site:
             builders=builders,
             signing_key=Path(values["SIGNING_KEY"]) if values["SIGNING_KEY"] else None,
             signing_password=values["SIGNING_PASSWORD"],
+            keyless=values["SIGNING"] == KEYLESS,
+            signing_trust=Path(values["SIGNING_TRUST"]) if values["SIGNING_TRUST"] else None,
             gpu_host=values["GPU_HOST"],
         )
         unknown = sorted(set(filter(_OURS.match, environment)) - {f"HALLMARK_{name}" for name in _NAMES})
@@ -105,8 +112,20 @@ class Site:
         for folder in self.wheels:
             if not os.path.isdir(folder):  # noqa: PTH112  # a Path's own raises for a name that is too long
                 yield Problem(f"HALLMARK_WHEELS: {folder} is not a folder", _PLACE, "create or correct it")
-        if self.signing_key and not os.path.isfile(self.signing_key):  # noqa: PTH113
-            yield Problem(f"HALLMARK_SIGNING_KEY: {self.signing_key} is not a file", _PLACE, "create or correct it")
+        yield from self._find_signing_problems(values["SIGNING"])
+
+    def _find_signing_problems(self, signing: str) -> Iterator[Problem]:
+        for name, path in (("KEY", self.signing_key), ("TRUST", self.signing_trust)):
+            if path and not os.path.isfile(path):  # noqa: PTH113
+                yield Problem(f"HALLMARK_SIGNING_{name}: {path} is not a file", _PLACE, "create or correct it")
+        if signing not in ("", KEYLESS):
+            step = f"write {KEYLESS}, or leave it out: then HALLMARK_SIGNING_KEY signs"
+            yield Problem(f"HALLMARK_SIGNING={signing}", _PLACE, step)
+        if self.keyless and self.signing_key:
+            yield Problem(f"HALLMARK_SIGNING={KEYLESS}, and HALLMARK_SIGNING_KEY has a key", _PLACE, "leave one out")
+        if self.signing_trust and not self.keyless:
+            cause = "HALLMARK_SIGNING_TRUST is of signatures without a key"
+            yield Problem(cause, _PLACE, f"set HALLMARK_SIGNING={KEYLESS}, or leave it out")
 
     def _find_engine_problems(self) -> Iterator[Problem]:
         if self.engine not in ENGINES:

@@ -1,13 +1,16 @@
 """DSSE envelopes: a payload, and signatures over exactly its bytes and its type.
 
-Format: https://github.com/secure-systems-lab/dsse (envelope.md, protocol.md)
+Format: https://github.com/secure-systems-lab/dsse (envelope.md, protocol.md). A Sigstore bundle has one within it:
+https://docs.sigstore.dev/about/bundle/
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from scripts.attest.keys import PublicKey, Signer
 from scripts.files import canonical_json
@@ -15,6 +18,7 @@ from scripts.oci.descriptor import parse_object
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 ENVELOPE_TYPE = "application/vnd.dsse.envelope.v1+json"
+BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 _MOST_SIGNATURES = 16
 
 
@@ -60,7 +64,18 @@ def list_signatures(payload: bytes, signer: Signer | None) -> list[dict[str, str
 
 def open_envelope(data: bytes) -> Envelope:
     """Read an envelope; nothing in it is believed yet. Raises ValueError, with a cause for people, for no envelope."""
-    content = parse_object(data)
+    return _read(parse_object(data))
+
+
+def open_bundle(data: bytes) -> Envelope:
+    """Read a Sigstore bundle's envelope; nothing in it is believed yet. Raises ValueError, with a cause for people."""
+    content = parse_object(data).get("dsseEnvelope")
+    if not isinstance(content, dict):
+        raise ValueError("a Sigstore bundle without an envelope")
+    return _read(content)
+
+
+def _read(content: Mapping[str, Any]) -> Envelope:
     if content.get("payloadType") != PAYLOAD_TYPE:
         raise ValueError(f"no envelope of an in-toto statement (payload type {str(content.get('payloadType'))[:60]!r})")
     return Envelope(_decode(content.get("payload")), read_signatures(content.get("signatures")))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scripts.attest.keys import open_signer
+from scripts.attest.seal import open_sealer
 from scripts.console import note
 from scripts.feed import cut_reasons
 from scripts.fetch import Cache
@@ -21,13 +21,13 @@ from scripts.smoke.smoke import Evidence
 
 
 def make_dossier(project: Project, job: Job, results: Sequence[Result], evidence: Sequence[Evidence]) -> Dossier:
-    """What the audits' results and the scenarios' evidence have to say of a job's candidate, and the site's key."""
+    """What the audits' results and the scenarios' evidence have to say of a job's candidate, and what signs here."""
     return Dossier(
         name_tags(job.planned, job.step.build_id),
         Proof(job.cell, required_checks(job.cell, job.scenarios), tuple(results), *job.part(evidence)),
         describe_job(job),
         licences_in(Cache(project.site.cache)),
-        open_signer(project.site),
+        open_sealer(project.site),
     )
 
 

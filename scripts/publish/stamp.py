@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scripts.attest.build import Build, Licences
-from scripts.attest.envelope import ENVELOPE_TYPE, PAYLOAD_TYPE, seal
 from scripts.attest.keys import Signer
 from scripts.attest.provenance import PROVENANCE, describe_build
 from scripts.attest.sbom import BOM, list_contents
+from scripts.attest.seal import seal_statement
 from scripts.attest.statement import TEST_RESULT, make_statement
 from scripts.attest.summary import SUMMARY, summarise
 from scripts.engine import Engine
@@ -27,20 +27,21 @@ from scripts.publish.proof import Proof, describe_proof
 from scripts.registry.client import Registry
 from scripts.registry.reference import Repository
 
+if TYPE_CHECKING:
+    from scripts.attest.keyless import KeylessSigner
+
 NAMESPACE = "hallmark"
-# Where others look for the type of what a layer says: cosign, and BuildKit with those that read its attestations.
-_TYPE_NOTES = ("predicateType", "in-toto.io/predicate-type")
 
 
 @dataclass(frozen=True)
 class Dossier:
-    """What is said of a candidate in a registry, and the key that signs it, if there is one."""
+    """What is said of a candidate in a registry, and what signs it, if anything does."""
 
     tags: Tags
     proof: Proof
     build: Build
     licences: Licences
-    signer: Signer | None = None
+    signer: Signer | KeylessSigner | None = None
 
 
 def name_tags(planned: PlannedCell, build_id: str) -> Tags:
@@ -139,9 +140,9 @@ def _attach_all(
     def say(predicate_type: str, predicate: Mapping[str, Any]) -> str:
         """Attach a statement about the candidate; the digest of its bytes."""
         statement = make_statement(str(repository), image.digest, predicate_type, predicate)
-        notes = dict.fromkeys(_TYPE_NOTES, predicate_type)
-        envelope = seal(statement, dossier.signer)
-        entry, noted = attach(registry, repository, image, PAYLOAD_TYPE, envelope, ENVELOPE_TYPE, notes)
+        sealed = seal_statement(statement, predicate_type, dossier.signer)
+        kinds = (sealed.artifact_type, sealed.data, sealed.media_type)
+        entry, noted = attach(registry, repository, image, *kinds, sealed.notes)
         if not noted:
             entries.append(entry)
         return digest_of(statement)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -20,8 +21,7 @@ def show_verification(found: Verification) -> None:
         show(f"{MARKS[result.outcome]} {result.check:<10} {result.detail}")
     show("", str(found.verdict))
     if found.tested:
-        signed = f"by the key {found.key_id}" if found.key_id else "not looked at"
-        rows = [*describe(found.tested), ("signature", signed)]
+        rows = [*describe(found.tested), ("signature", _describe_signer(found.signer))]
         if found.provenance:
             parts = f"{found.provenance.inputs} inputs, {found.components} components in the image"
             rows.append(("build", f"{found.provenance.build_id[:12]}: {parts}"))
@@ -29,6 +29,12 @@ def show_verification(found: Verification) -> None:
             rows.append(("pull", f"{found.image.repository}@{found.digest}"))
         for name, text in rows:
             show(f"{name:<12} {text}")
+
+
+def _describe_signer(signer: Mapping[str, str]) -> str:
+    if key := signer.get("key"):
+        return f"by the key {key}"
+    return f"by {signer['identity']}, as {signer['issuer']} says" if signer else "not looked at"
 
 
 def describe(tested: Tested) -> list[tuple[str, str]]:
@@ -58,7 +64,8 @@ def render_verification(found: Verification) -> dict[str, Any]:
         "reference": str(found.image),
         "digest": found.digest,
         "verdict": found.verdict,
-        "key": found.key_id,
+        **{"key": "", "identity": "", "issuer": ""},
+        **found.signer,
         "steps": [{"step": each.check, "outcome": each.outcome, "detail": each.detail} for each in found.results],
         "tested": asdict(found.tested) if found.tested else None,
         "provenance": asdict(found.provenance) if found.provenance else None,

@@ -12,7 +12,7 @@ from scripts import report, trim
 from scripts.assemble.bake import render_bake
 from scripts.assemble.context import lay_out
 from scripts.assemble.steps import make_steps
-from scripts.attest.keys import open_signer
+from scripts.attest.seal import open_sealer
 from scripts.buildkit.pool import open_builder
 from scripts.compile.estimate import Machine, describe_work
 from scripts.compile.sources import fetch_sources
@@ -236,6 +236,6 @@ def _check_asked(project: Project, jobs: Sequence[Job], asked: Options) -> None:
             names = ", ".join(sorted({job.step.name for job in jobs}))
             raise ConfigError(f"one candidate is written, and these were selected: {names}", "--output", "name one")
     if project.site.registry:
-        open_signer(project.site)
+        open_sealer(project.site)
         for job in jobs:
             name_repository(project.site.registry, job.planned.image.name)

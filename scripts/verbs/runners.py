@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from scripts import report
-from scripts.attest.keys import open_signer
+from scripts.attest.seal import open_sealer
 from scripts.console import show_document
 from scripts.errors import ConfigError, ExitCode
 from scripts.pipeline import Options, Stage, make_jobs
@@ -55,7 +55,7 @@ def promote(root: Path, options: argparse.Namespace) -> int:
     project, cells = open_cells(root, options)
     if not project.site.registry:
         raise ConfigError("there is no registry to set a tag in", "--evidence", "set HALLMARK_REGISTRY")
-    open_signer(project.site)  # a key that cannot sign is noticed before anything is asked
+    open_sealer(project.site)  # what cannot sign is noticed before anything is asked
     asked = Options(digest=options.digest)
     jobs = make_jobs(project.matrix, cells, project.build_options(slim=not options.no_slim), Stage.PUBLISH, asked)
     if len(jobs) != 1:

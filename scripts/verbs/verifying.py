@@ -6,8 +6,10 @@ import argparse
 from pathlib import Path
 
 from scripts import report
+from scripts.attest.extra import needing_sigstore
 from scripts.attest.keys import read_public_key
 from scripts.console import show_document
+from scripts.errors import ConfigError
 from scripts.matrix import load_matrix
 from scripts.pipeline.expected import expect
 from scripts.plan import make_plan
@@ -15,6 +17,7 @@ from scripts.registry.client import Registry
 from scripts.registry.reference import parse_image
 from scripts.text import for_json
 from scripts.verdict import EXIT_CODES
+from scripts.verify.signed import ByIdentity, ByKey, Trust
 from scripts.verify.tested import Expected
 from scripts.verify.verify import Find
 from scripts.verify.verify import verify as verify_image
@@ -23,13 +26,27 @@ from scripts.verify.verify import verify as verify_image
 def verify(root: Path, options: argparse.Namespace) -> int:
     """Tell whether an image in a registry was accepted, and as what."""
     image = parse_image(options.reference)
-    key = read_public_key(options.key) if options.key else None
-    found = verify_image(Registry(), image, key, options.cell, know_cells(root))
+    found = verify_image(Registry(), image, read_trust(options), options.cell, know_cells(root))
     if options.json:
         show_document(for_json(report.render_verification(found), indent=2))
     else:
         report.show_verification(found)
     return EXIT_CODES[found.verdict]
+
+
+def read_trust(options: argparse.Namespace) -> Trust | None:
+    """Who must have signed; None where nobody must. Raises ConfigError, and Undecided without Sigstore's library."""
+    if not options.identity:
+        for given, name in ((options.issuer, "--issuer"), (options.trusted_root, "--trusted-root")):
+            if given:
+                raise ConfigError("is of an identity, and none is asked for", name, "give --identity, too")
+        return ByKey(read_public_key(options.key)) if options.key else None
+    if not options.issuer:
+        step = "give --issuer, too; GitHub's is https://token.actions.githubusercontent.com"
+        raise ConfigError("says who must have signed, and not by whose word", "--identity", step)
+    with needing_sigstore():
+        from scripts.attest.keyless import open_identity
+    return ByIdentity(open_identity(options.identity, options.issuer, options.trusted_root))
 
 
 def know_cells(root: Path) -> Find:

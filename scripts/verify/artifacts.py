@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from scripts.attest.envelope import ENVELOPE_TYPE, PAYLOAD_TYPE, Envelope, open_envelope
+from scripts.attest.envelope import BUNDLE_TYPE, ENVELOPE_TYPE, PAYLOAD_TYPE, Envelope, open_bundle, open_envelope
 from scripts.attest.statement import Statement, read_statement
 from scripts.oci.blobs import read_json_blob
 from scripts.oci.descriptor import is_digest, parse_descriptor, parse_object
@@ -15,15 +15,17 @@ from scripts.registry.reference import Repository
 from scripts.registry.store import RegistryStore
 
 MOST_ARTIFACTS = 300
+_TYPES = (PAYLOAD_TYPE, BUNDLE_TYPE)
 LARGEST_ENVELOPE = 1 << 23  # bytes; an SBOM of a large image takes a tenth of it
 
 
 @dataclass(frozen=True)
 class Attached:
-    """A statement in its envelope, of which nothing is believed yet."""
+    """A statement in its envelope, of which nothing is believed yet; `bundle` is what Sigstore has put around both."""
 
     envelope: Envelope
     statement: Statement
+    bundle: bytes = b""
 
 
 def list_artifacts(registry: Registry, repository: Repository, digest: str) -> list[str]:
@@ -45,7 +47,7 @@ def _list_ours(pages: Iterable[bytes]) -> Iterable[str]:
     for page in pages:
         entries = parse_object(page).get("manifests")
         for entry in entries if isinstance(entries, list) else []:
-            if isinstance(entry, dict) and entry.get("artifactType") == PAYLOAD_TYPE and is_digest(entry.get("digest")):
+            if isinstance(entry, dict) and entry.get("artifactType") in _TYPES and is_digest(entry.get("digest")):
                 yield entry["digest"]
 
 
@@ -62,7 +64,7 @@ def read_artifact(registry: Registry, repository: Repository, artifact: str, sub
         if not isinstance(layers, list) or len(layers) != 1:
             raise ValueError("it does not hold one thing")
         layer = parse_descriptor(layers[0])
-        if layer.media_type != ENVELOPE_TYPE:
+        if layer.media_type not in (ENVELOPE_TYPE, BUNDLE_TYPE):
             raise ValueError(f"it holds {layer.media_type[:60]!r}, and no envelope")
         if layer.size > LARGEST_ENVELOPE:
             raise ValueError(f"its envelope has {layer.size} bytes, and at most {LARGEST_ENVELOPE} are read")
@@ -73,5 +75,6 @@ def read_artifact(registry: Registry, repository: Repository, artifact: str, sub
         raise ValueError(error.problems[0].cause) from error
     except AttributeError:
         raise ValueError("its subject is none") from None
-    envelope = open_envelope(data)
-    return Attached(envelope, read_statement(envelope.payload))
+    bundle = data if layer.media_type == BUNDLE_TYPE else b""
+    envelope = open_bundle(bundle) if bundle else open_envelope(data)
+    return Attached(envelope, read_statement(envelope.payload), bundle)

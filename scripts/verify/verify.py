@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from scripts.attest.keys import PublicKey
 from scripts.attest.statement import TEST_RESULT
 from scripts.errors import Undecided
 from scripts.model import Outcome, Result, Verdict
@@ -16,6 +15,7 @@ from scripts.registry.withdrawn import read_withdrawal
 from scripts.verdict import decide
 from scripts.verify.artifacts import Attached, list_artifacts, read_artifact
 from scripts.verify.origin import Provenance, check_provenance, check_sbom
+from scripts.verify.signed import Trust
 from scripts.verify.tested import (
     Expected,
     Refusal,
@@ -37,13 +37,13 @@ Find = Callable[[str], Expected | None]
 class Case:
     """What is asked, and what the steps have found so far.
 
-    `key` is the one that must have signed, None where signatures are not to be looked at; `cell` the one asked for,
+    `trust` is who must have signed, None where signatures are not to be looked at; `cell` the one asked for,
     empty where the tag says which; `find` what a checkout requires of a cell, if it knows it.
     """
 
     registry: Registry
     image: ImageName
-    key: PublicKey | None
+    trust: Trust | None
     cell: str
     find: Find
     digest: str = ""
@@ -59,12 +59,13 @@ class Case:
 class Verification:
     """What came of it: the steps in order, the verdict, and what was found on the way.
 
+    `signer` is who must have signed, by `key`, or by `identity` and `issuer`; nothing where that was not asked.
     `components` is how many the SBOM lists; 0 where there is none that counts.
     """
 
     image: ImageName
     digest: str
-    key_id: str
+    signer: dict[str, str]
     results: tuple[Result, ...]
     verdict: Verdict
     tested: Tested | None
@@ -72,25 +73,25 @@ class Verification:
     components: int
 
 
-def verify(registry: Registry, image: ImageName, key: PublicKey | None, cell: str, find: Find) -> Verification:
+def verify(registry: Registry, image: ImageName, trust: Trust | None, cell: str, find: Find) -> Verification:
     """Take an image through every step. Never raises for what a registry does or holds.
 
     Accepted only if every step held; rejected where one was shown wrong, and inconclusive where it could not be asked.
     """
-    case = Case(registry, image, key, cell, find)
+    case = Case(registry, image, trust, cell, find)
     results: list[Result] = []
     for name, step in STEPS.items():
         results.append(result := _take(name, step, case))
         if name in _FOUNDATIONS and result.outcome in (Outcome.FAILED, Outcome.ERROR):
             break
-    asked = [name for name in STEPS if key or name != SIGNATURE]
+    asked = [name for name in STEPS if trust or name != SIGNATURE]
     verdict, _ = decide([result for result in results if result.outcome is not Outcome.SKIPPED], asked)
     found = (case.tested, case.provenance, case.components)
-    return Verification(image, case.digest, key.id if key else "", tuple(results), verdict, *found)
+    return Verification(image, case.digest, trust.describe() if trust else {}, tuple(results), verdict, *found)
 
 
 def _take(name: str, step: Callable[[Case], str], case: Case) -> Result:
-    if name == SIGNATURE and case.key is None:
+    if name == SIGNATURE and case.trust is None:
         return Result(name, Outcome.SKIPPED, "not looked at, as you asked: whoever may write there can have said this")
     try:
         return Result(name, Outcome.PASSED, step(case))
@@ -135,18 +136,13 @@ def find_statements(case: Case) -> str:
 
 
 def check_signatures(case: Case) -> str:
-    """Keep what the key has signed."""
-    assert case.key
-    signed = [each for each in case.statements if each.envelope.is_signed_by(case.key)]
-    if not signed:
-        ids = sorted({mark.key_id[:16] for each in case.statements for mark in each.envelope.signatures})
-        if not any(each.envelope.signatures for each in case.statements):
-            raise Refusal("nobody has signed it")
-        raise Refusal(f"signed, and not by this key ({case.key.id[:16]}): by {', '.join(ids) or 'a nameless one'}")
+    """Keep what was signed by whom it must be."""
+    assert case.trust
+    signed = case.trust.keep(case.statements)
     others = len(case.statements) - len(signed)
     case.statements = signed
     rest = f"; {others} more are not, and do not count" if others else ""
-    return f"{_count(signed)} signed by the key {case.key.id[:16]}{rest}"
+    return f"{_count(signed)} signed by {case.trust}{rest}"
 
 
 def check_subjects(case: Case) -> str:

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -17,10 +18,11 @@ import pytest
 
 from scripts import console, report
 from scripts.attest.envelope import ENVELOPE_TYPE, PAYLOAD_TYPE, list_signatures
+from scripts.attest.keyless import Identity, open_identity
 from scripts.attest.keys import read_public_key
 from scripts.attest.provenance import PROVENANCE, describe_build
 from scripts.attest.sbom import BOM, list_contents
-from scripts.attest.statement import STATEMENT, TEST_RESULT
+from scripts.attest.statement import STATEMENT, TEST_RESULT, make_statement
 from scripts.bundle.check import check_bundle
 from scripts.bundle.write import write_bundle
 from scripts.catalogue.read import Found, read_folders
@@ -30,11 +32,13 @@ from scripts.oci.descriptor import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from scripts.registry.reference import ImageName
 from scripts.smoke.trial import parse_results
 from scripts.text import for_json
+from scripts.verify.signed import ByKey
 from scripts.verify.verify import verify
 from tests.fuzz.answers import answer_with
 from tests.fuzz.mutate import mutate_bytes, mutate_json, mutate_value, write_json
 from tests.fuzz.parts import describe, dump, make_parts, mutate_parts, write_parts
 from tests.fuzz.subject import Subject
+from tests.made_sigstore import ISSUER, NAME, MadeSigstore
 from tests.unit.attest import BUILD, make_signer, no_licences, write_public
 from tests.unit.bundle import GPU, OWNER, add_scenarios, answering
 from tests.unit.bundle import dump as dump_bundle
@@ -81,7 +85,7 @@ def make_attached() -> list[bytes]:
 def verify_attached(data: bytes, folder: Path) -> None:
     """Whatever is attached, and whoever is asked for, a verification comes of it that can be shown."""
     registry, _ = answer_with(make_parts(data))
-    key = make_signer().public if len(data) % 4 == 0 else None
+    key = ByKey(make_signer().public) if len(data) % 4 == 0 else None
     expected = EXPECTED if len(data) % 3 else None
     found = verify(registry, ImageName(REPOSITORY, TAG, ""), key, "", lambda cell: expected)
     report.show_verification(found)
@@ -174,9 +178,31 @@ def read_key(data: bytes, folder: Path) -> None:
         read_public_key(folder / "key.pem").accepts(data, data)
 
 
+SIGSTORE = MadeSigstore(now=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+
+
+@cache
+def make_identity() -> Identity:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "trusted_root.json"
+        root.write_text(json.dumps(SIGSTORE.trusted_root()))
+        return open_identity(NAME, ISSUER, root)
+
+
+@cache
+def make_sigstore_bundles() -> list[bytes]:
+    statement = make_statement(str(REPOSITORY), "sha256:" + "1" * 64, TEST_RESULT, make_predicate())
+    return [json.dumps(SIGSTORE.sign(statement)).encode()]
+
+
+def open_sigstore_bundle(data: bytes, folder: Path) -> None:
+    make_identity().open_bundle(data)
+
+
 SUBJECTS = (
     Subject("attached", 6_000, make_attached, mutate_parts, verify_attached),
     Subject("bundle", 3_000, lambda: [make_lab()[1]], mutate_bundle, check),
     Subject("evidence", 20_000, make_lines, mutate_lines, gather),
-    Subject("key", 40_000, make_keys, mutate_bytes, read_key),
+    Subject("identity", 10_000, make_sigstore_bundles, mutate_json, open_sigstore_bundle, (ValueError,)),
+    Subject("key", 30_000, make_keys, mutate_bytes, read_key),
 )

@@ -38,8 +38,9 @@ def test_without_variables_a_site_has_no_overrides() -> None:
 def test_every_variable_is_read(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-    key = tmp_path / "key"
+    key, trust = tmp_path / "key", tmp_path / "trust.json"
     key.touch()
+    trust.touch()
     site = Site.from_environment(
         {
             "HALLMARK_BUILDER": "default,far-away_2",
@@ -62,10 +63,14 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
     assert site.wheels == (tmp_path / "a", tmp_path / "b")
     assert site.cache == Path("/var/cache/me/hallmark")
     assert (site.signing_key, site.signing_password) == (key, "a secret")
+    without = {"HALLMARK_SIGNING": "keyless", "HALLMARK_SIGNING_TRUST": str(trust)}
+    site = Site.from_environment({"HOME": "/home/me", **without})
+    assert (site.keyless, site.signing_trust, site.signing_key) == (True, trust, None)
 
 
 def test_an_empty_variable_is_as_good_as_none() -> None:
-    ours = ("BUILDER", "COMPRESSION", "ENGINE", "REGISTRY", "MIRRORS", "SIGNING_KEY", "SIGNING_PASSWORD", "WHEELS")
+    signing = ("SIGNING", "SIGNING_KEY", "SIGNING_PASSWORD", "SIGNING_TRUST")
+    ours = ("BUILDER", "COMPRESSION", "ENGINE", "REGISTRY", "MIRRORS", *signing, "WHEELS")
     names = ("XDG_CACHE_HOME", *(f"HALLMARK_{name}" for name in ours))
     assert Site.from_environment(dict.fromkeys(names, "")) == Site.from_environment({})
     assert Site.from_environment({}).cache == Path.home() / ".cache/hallmark"
@@ -97,6 +102,14 @@ def test_an_empty_variable_is_as_good_as_none() -> None:
         ({"HALLMARK_MIRRORS": "https://[::1"}, "HALLMARK_MIRRORS: https://[::1 is no address"),
         ({"HALLMARK_MIRRORS": "https://a:b"}, "HALLMARK_MIRRORS: https://a:b is no address"),
         ({"HALLMARK_SIGNING_KEY": "/no/such/key"}, "HALLMARK_SIGNING_KEY: /no/such/key is not a file"),
+        ({"HALLMARK_SIGNING": "key"}, "HALLMARK_SIGNING=key\n  next: write keyless, or leave it out"),
+        ({"HALLMARK_SIGNING": "Keyless"}, "HALLMARK_SIGNING=Keyless\n"),
+        (
+            {"HALLMARK_SIGNING": "keyless", "HALLMARK_SIGNING_KEY": "/dev/null"},
+            "HALLMARK_SIGNING=keyless, and HALLMARK_SIGNING_KEY has a key",
+        ),
+        ({"HALLMARK_SIGNING_TRUST": "/no/such/trust"}, "HALLMARK_SIGNING_TRUST: /no/such/trust is not a file"),
+        ({"HALLMARK_SIGNING_TRUST": "/dev/null"}, "HALLMARK_SIGNING_TRUST is of signatures without a key"),
         ({"HALLMARK_WHEELS": "x" * 5000}, "is not a folder"),
         ({"HALLMARK_WHEELS": "/no/such/folder"}, "HALLMARK_WHEELS: /no/such/folder is not a folder"),
     ],
@@ -110,7 +123,8 @@ def test_a_variable_that_cannot_be_meant_is_refused(environment: dict[str, str],
 
 
 def test_all_that_is_wrong_is_told_at_once() -> None:
-    names = ("BUILDER", "COMPRESSION", "ENGINE", "MIRRORS", "REGISTRY", "SIGNING_KEY", "WHEELS", "WRONG")
+    signing = ("SIGNING", "SIGNING_KEY", "SIGNING_TRUST")
+    names = ("BUILDER", "COMPRESSION", "ENGINE", "MIRRORS", "REGISTRY", *signing, "WHEELS", "WRONG")
     with pytest.raises(ConfigError) as caught:
         Site.from_environment({f"HALLMARK_{name}": "/no \n::error::" for name in names})
     said = str(caught.value)

@@ -35,7 +35,8 @@ class World:
 
     Its folders have a space in their names, as none of GitHub's has: what is not quoted falls apart. With `real` the
     program itself is run, with these variables and this registry in the place of GitHub's; `lay_out` then makes a
-    checkout. `before` are files that a checkout has besides, and `added` those that a pull request adds.
+    checkout. `before` are files that a checkout has besides, and `added` those that a pull request adds. `identity` is
+    what a job has that may say who it is.
     """
 
     folder: Path
@@ -45,6 +46,7 @@ class World:
     lay_out: Callable[[Path], None] | None = None
     before: dict[str, str] = field(default_factory=dict)
     added: dict[str, str] = field(default_factory=dict)
+    identity: dict[str, str] = field(default_factory=lambda: {"ACTIONS_ID_TOKEN_REQUEST_TOKEN": "who it is"})
 
     def __post_init__(self) -> None:
         for name in ("artifacts", "pages", "bin"):
@@ -82,7 +84,7 @@ class Machine:
     Its steps run with `bash -e`, as on GitHub, and with -u besides: a variable that nobody has set is a slip.
     """
 
-    def __init__(self, world: World, name: str, github: Mapping[str, str]) -> None:
+    def __init__(self, world: World, name: str, github: Mapping[str, str], *, may_say_who: bool = False) -> None:
         self.world = world
         self.folder = world.folder / "jobs" / name
         self.work, self.temp, self.home = (self.folder / each for each in ("work", "runner temp", "home"))
@@ -98,6 +100,7 @@ class Machine:
             "GITHUB_REPOSITORY_OWNER": github["repository_owner"],
             "GITHUB_REF": github["ref"],
             "GITHUB_EVENT_NAME": github["event_name"],
+            **(world.identity if may_say_who else {}),
             "NO_COLOR": "1",
         }
         self.added: dict[str, str] = {}

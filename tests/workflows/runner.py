@@ -26,7 +26,10 @@ _JOB = {
 _STEP = {"env", "id", "if", "name", "run", "uses", "with"}
 _STRATEGY = {"fail-fast", "matrix", "max-parallel"}
 _WORKFLOW = {"concurrency", "env", "jobs", "name", "on", "permissions"}
-VARS = ("BUILDER_ADDRESS", "COMPILE_RUNNER", "GPU_TARGETS", "HALLMARK_MIRRORS")
+VARS = (
+    "BUILDER_ADDRESS", "COMPILE_RUNNER", "GPU_TARGETS", "HALLMARK_MIRRORS", "HALLMARK_SIGNING",
+    "HALLMARK_SIGNING_TRUST",
+)  # fmt: skip
 SECRETS = (
     "BUILDER_AUTHORITY", "BUILDER_CERTIFICATE", "BUILDER_KEY", "HALLMARK_SIGNING_KEY", "HALLMARK_SIGNING_PASSWORD",
 )  # fmt: skip
@@ -157,7 +160,8 @@ class Runner:
         made = JobRun(as_text(interpolate(job.get("name", key), scope)), runner=interpolate(job["runs-on"], scope))
         made.name = f"{title}: {made.name}"
         interpolate(job.get("concurrency", {}), scope)
-        machine = Machine(self.world, f"{title.replace(' / ', '-')}-{number}", self.github)
+        may_say_who = job["permissions"].get("id-token") == "write"
+        machine = Machine(self.world, f"{title.replace(' / ', '-')}-{number}", self.github, may_say_who=may_say_who)
         contexts = {**scope.contexts, "runner": {"temp": str(machine.temp)}, "steps": {}}
         environment = self._texts(contexts.pop("workflow env"), contexts)
         environment |= self._texts(job.get("env", {}), contexts)

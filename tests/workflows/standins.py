@@ -20,7 +20,7 @@ WRONG = 90
 WORLD = Path(sys.argv[1])
 NAME, ARGUMENTS = sys.argv[2], sys.argv[3:]
 TOLD = json.loads((WORLD / "world.json").read_text())
-SEEN = ("CELL", "DOCKER_CONFIG", "KEY", "TOKEN", "GH_TOKEN")
+SEEN = ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "CELL", "DOCKER_CONFIG", "KEY", "TOKEN", "GH_TOKEN")
 REGISTRY = "ghcr.io/acme/hallmark"
 
 
@@ -137,7 +137,9 @@ def python3() -> None:
 
 def pip() -> None:
     require(ARGUMENTS[:3] == ["install", "--quiet", "--editable"], "not this installation")
-    require(ARGUMENTS[3:] in (["."], [".[dev]"]) and Path("pyproject.toml").is_file(), "there is no such project")
+    known = ([installed] for installed in (".", ".[dev]", ".[keyless]"))
+    require(ARGUMENTS[3:] in known and Path("pyproject.toml").is_file(), "there is no such project")
+    Path(".venv/installed").write_text(ARGUMENTS[3])
 
 
 def nox() -> None:
@@ -219,6 +221,11 @@ def publish(options: Any, cell: dict[str, Any]) -> None:
     require((WORLD / "registry" / options.digest).is_file(), "it was never pushed")
     key = os.environ.get("HALLMARK_SIGNING_KEY")
     require(key is None or Path(key).read_text() == "the key\n", "the key does not come")
+    trust = os.environ.get("HALLMARK_SIGNING_TRUST")
+    require(trust is None or Path(trust).read_text() == "the trust\n", "whom to ask does not come")
+    keyless = "HALLMARK_SIGNING" in os.environ and os.environ["HALLMARK_SIGNING"] != ""
+    require(keyless == ("ACTIONS_ID_TOKEN_REQUEST_TOKEN" in os.environ), "who signs is not who may say who it is")
+    require(not keyless or Path(".venv/installed").read_text() == ".[keyless]", "what signs is not installed")
     here = options.evidence / cell["build"]
     for name, text in cell["built"].items():
         require((here / name).is_file() and (here / name).read_text() == text, f"{name} is not the builder's")

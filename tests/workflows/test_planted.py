@@ -56,6 +56,7 @@ JOBS: dict[tuple[str, str], tuple[Before, str]] = {
     ("build.yml", "draw"): (shown, GPU),
     ("verify.yml", "cell"): (pushed, CPU),
     ("build.yml", "promote"): (shown, GPU),
+    ("build.yml", "promote-keyless"): (shown, GPU),
     ("update-lock.yml", "propose"): (locked, CPU),
 }
 
@@ -78,7 +79,10 @@ def run_one(make_world: Make, cells: Any, name: str, key: str, old: str = "", ne
     }
     done.pop(key, None)
     variables = {"GPU_TARGETS": '["h200"]'}
-    runner = Runner(world, Event(variables=variables, secrets={"HALLMARK_SIGNING_KEY": "the key"}), {name: workflow})
+    secrets = {"HALLMARK_SIGNING_KEY": "the key"}
+    if key == "promote-keyless":
+        variables, secrets = {**variables, "HALLMARK_SIGNING": "keyless"}, {}
+    runner = Runner(world, Event(variables=variables, secrets=secrets), {name: workflow})
     result = runner.run(name, {"rows": rows} if name == "verify.yml" else None, done=done)
     said = "".join(job.said for job in runner.runs)
     if result == "success" and any(job.result == "failure" for job in runner.runs):
@@ -154,9 +158,20 @@ def test_as_it_is_each_job_runs_alone(name: str, key: str, make_world: Make, cel
             "build.yml",
             "promote",
             "export HALLMARK_SIGNING_KEY=",
-            "export HALLMARK_SIGNING=",
+            "export HALLMARK_SIGNING_KEYS=",
             "unknown variable",
             id="unknown variable",
+        ),
+        pytest.param("build.yml", "promote-keyless", "id-token: write", "id-token: read", "not who may", id="nobody"),
+        pytest.param("build.yml", "promote-keyless", ".[keyless]", ".", "not installed", id="without the library"),
+        pytest.param("build.yml", "promote-keyless", ".HALLMARK_SIGNING }}", ".HALLMARK_SIGNIN }}", "SIGNIN", id=""),
+        pytest.param(
+            "build.yml",
+            "promote",
+            "packages: write # attaches the evidence, and sets the tags\n    env",
+            "packages: write\n      id-token: write\n    env",
+            "not who may",
+            id="an identity beside a key",
         ),
         pytest.param(
             "update-lock.yml",

@@ -64,6 +64,14 @@ def red(make_world: Make) -> Road:
 
 
 @pytest.fixture(scope="session")
+def keyless(make_world: Make) -> Road:
+    """The CPU's cell to its tag, signed as the job that promotes it, by the site's own Sigstore."""
+    variables = {"HALLMARK_SIGNING": "keyless", "HALLMARK_SIGNING_TRUST": "the trust"}
+    runner = Runner(make_world(), Event(inputs={"cells": CPU}, variables=variables))
+    return runner, runner.run("build.yml")
+
+
+@pytest.fixture(scope="session")
 def locked(make_world: Make) -> Road:
     runner = Runner(make_world(), Event())
     return runner, runner.run("update-lock.yml")
@@ -128,6 +136,19 @@ def test_what_can_write_and_what_signs_is_where_it_is_needed_alone(green: Road) 
         *world.folder.glob("jobs/*/runner temp/signing.key"),
     ]
     assert left == [], "no credentials stay"
+
+
+def test_who_may_say_who_it_is_is_who_signs_alone(keyless: Road, green: Road) -> None:
+    runner, result = keyless
+    assert result == "success" and tags(runner.world) == {CPU}, [job.said for job in runner.runs]
+    assert [job.result for job in runner.find("promote")] == ["skipped", "success"]
+    asks = "ACTIONS_ID_TOKEN_REQUEST_TOKEN"
+    able = [each["command"] for each in runner.world.log if asks in each["seen"]]
+    assert [each[0] for each in able] == ["python3", "pip", "docker", "python"] and able[-1][3] == "publish"
+    [seen_by] = seen(runner.world, "python", "-m", "scripts", "publish")
+    assert seen_by["HALLMARK_SIGNING"] == "keyless" and "HALLMARK_SIGNING_KEY" not in seen_by
+    assert [job.result for job in green[0].find("promote-keyless")] == ["skipped"]
+    assert not any(asks in each["seen"] for each in green[0].world.log)
 
 
 def test_every_cell_that_is_not_run_is_in_the_summary_with_the_reason(green: Road) -> None:
@@ -243,6 +264,6 @@ def test_the_catalogue_shows_what_the_last_builds_have_shown(shown: Road) -> Non
 # --- all of it
 
 
-def test_every_line_was_run(green: Road, redrawn: Road, locked: Road, tested: Road, shown: Road) -> None:
-    executed = set().union(*(runner.executed for runner, _ in (green, redrawn, locked, tested, shown)))
+def test_every_line_was_run(green: Road, redrawn: Road, keyless: Road, locked: Road, tested: Road, shown: Road) -> None:
+    executed = set().union(*(runner.executed for runner, _ in (green, redrawn, keyless, locked, tested, shown)))
     assert set().union(*map(list_runs, workflow_names())) - executed == set()

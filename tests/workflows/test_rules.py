@@ -40,6 +40,7 @@ def test_few_jobs_can_write_and_none_of_them_tests_anything() -> None:
     assert writers == {
         "build.yml: build": {"packages"},
         "build.yml: promote": {"packages"},
+        "build.yml: promote-keyless": {"packages", "id-token"},
         "pages.yml: deploy": {"pages", "id-token"},
         "update-lock.yml: propose": {"contents", "pull-requests"},
     }
@@ -74,11 +75,18 @@ def test_every_job_ends_in_time(place: str, job: dict[str, Any]) -> None:
 
 
 def test_one_promotion_of_a_tag_at_a_time() -> None:
-    promote = jobs("build.yml")["promote"]
-    assert promote["concurrency"] == {"group": "promote-${{ matrix.id }}", "cancel-in-progress": False}
-    assert promote["strategy"]["max-parallel"] == 1
+    for promote in (jobs("build.yml")[name] for name in ("promote", "promote-keyless")):
+        assert promote["concurrency"] == {"group": "promote-${{ matrix.id }}", "cancel-in-progress": False}
+        assert promote["strategy"]["max-parallel"] == 1
     for name in ("build.yml", "pages.yml", "update-lock.yml"):
         assert read_workflow(name)["concurrency"]["cancel-in-progress"] is False
+
+
+def test_who_signs_without_a_key_does_what_who_signs_with_one_does() -> None:
+    by_key, keyless = (jobs("build.yml")[name] for name in ("promote", "promote-keyless"))
+    apart = {key for key in by_key if by_key[key] != keyless[key]}
+    assert apart == {"env", "if", "permissions"} and by_key.keys() == keyless.keys()
+    assert by_key["if"].replace("!= 'keyless'", "== 'keyless'") == keyless["if"], "always one of them"
 
 
 def test_every_action_is_pinned_once_with_its_version() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from scripts.assemble.types import BuildOptions
+from scripts.attest.keyless import open_identity
 from scripts.attest.keys import read_public_key
 from scripts.attest.sbom import list_contents
 from scripts.compile.kept import add_wheels
@@ -23,9 +25,11 @@ from scripts.pipeline.run import run_cell
 from scripts.plan import Selection, make_plan
 from scripts.registry.reference import parse_image
 from scripts.verbs.verifying import know_cells
+from scripts.verify.signed import ByIdentity, ByKey
 from scripts.verify.verify import verify
+from tests.made_sigstore import ISSUER, NAME, MadeSigstore
 from tests.unit.assemble.test_components import write_compiled_project
-from tests.unit.attest import make_signer, no_licences, write_private, write_public
+from tests.unit.attest import answer_in_memory, make_signer, no_licences, write_private, write_public
 from tests.unit.builders import edit, lock_bytes
 from tests.unit.pipeline.lab import REGISTRY, Lab, crashing, unanswered
 from tests.unit.registry.fake_registry import refuse
@@ -40,13 +44,47 @@ def test_what_a_run_publishes_is_what_a_consumer_accepts(cell: str, tag: str, la
     assert lab.run(cell)[cell].tag == f"{REGISTRY}/serve:{tag}"
     key = read_public_key(write_public(lab.root / "key.pub", make_signer()))
     image = parse_image(f"{REGISTRY}/serve:{tag}")
-    found = verify(lab.registry.client(), image, key, cell, know_cells(lab.root))
+    found = verify(lab.registry.client(), image, ByKey(key), cell, know_cells(lab.root))
     assert found.verdict is Verdict.ACCEPTED, found.results
     assert found.provenance and found.provenance.build_id == lab.step(cell).build_id
     assert found.components == 2, "a wheel, and the package of the image below"
     before = dict(lab.registry.manifests)
     lab.run(cell)
     assert lab.registry.manifests == before, "what is said twice is there once"
+
+
+@pytest.fixture
+def made(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MadeSigstore:
+    """A Sigstore by which the lab signs what it publishes."""
+    made = MadeSigstore()
+    answer_in_memory(made, monkeypatch)
+    (tmp_path / "trust.json").write_text(json.dumps(made.trust_config()))
+    (tmp_path / "root.json").write_text(json.dumps(made.trusted_root()))
+    lab.use_registry()
+    lab.site = replace(lab.site, keyless=True, signing_trust=tmp_path / "trust.json")
+    return made
+
+
+def test_what_a_job_publishes_without_a_key_is_accepted_as_signed_by_that_job(
+    lab: Lab, made: MadeSigstore, tmp_path: Path
+) -> None:
+    assert lab.run(CPU)[CPU].tag == f"{REGISTRY}/serve:1.2.0-cpu"
+    image = parse_image(f"{REGISTRY}/serve:1.2.0-cpu")
+    job = ByIdentity(open_identity(NAME, ISSUER, tmp_path / "root.json"))
+    found = verify(lab.registry.client(), image, job, CPU, know_cells(lab.root))
+    assert found.verdict is Verdict.ACCEPTED, found.results
+    assert made.asked.count("/api/v1/log/entries") == 4, "each statement is logged"
+
+
+def test_a_tag_is_taken_back_though_nothing_can_be_signed(
+    lab: Lab, made: MadeSigstore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.run(CPU)
+    monkeypatch.setattr(made, "answer", lambda *_: (503, {}))
+    ask_anew(lab, "# another question\n")
+    lab.docker.smokes[CPU] = crashing
+    assert lab.run(CPU)[CPU].exit_code is ExitCode.INCONCLUSIVE
+    assert refusal(lab, "1.2.0-cpu").startswith("the tag was withdrawn")
 
 
 def test_a_verdict_that_turns_takes_the_tag_in_the_registry_back(lab: Lab) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from scripts.attest.envelope import ENVELOPE_TYPE, PAYLOAD_TYPE, seal
+from scripts.attest.envelope import BUNDLE_TYPE, ENVELOPE_TYPE, PAYLOAD_TYPE, seal
 from scripts.attest.keys import Signer
 from scripts.attest.provenance import PROVENANCE, describe_build
 from scripts.attest.sbom import BOM, list_contents
@@ -19,6 +19,7 @@ from scripts.publish.promote import promote, push_candidate
 from scripts.publish.proof import Proof, describe_proof
 from scripts.registry.reference import ImageName
 from scripts.smoke.smoke import Evidence
+from scripts.verify.signed import ByKey, Trust
 from scripts.verify.tested import Expected, Target
 from scripts.verify.verify import Verification, verify
 from tests.unit.attest import BUILD, make_signer, no_licences
@@ -31,6 +32,7 @@ TAGS = (f"{TAG}-abcdef012345", TAG, NEWEST)
 REQUIRED = ("audit", "serve/load", "serve/container")
 HOST = {"cpu": "8 × some", "engine": "28.5.2", "gpu": RTX.name, "driver": "580.95.05"}
 CELL = make_cell(RTX, "wheel")
+Bundle = Callable[[bytes], Mapping[str, Any]]  # what a Sigstore makes of a statement
 EXPECTED = Expected(Target("5090", RTX.name, "12.0", "12.8"), frozenset(REQUIRED), frozenset({"extra/load"}))
 
 
@@ -59,14 +61,20 @@ class World:
     def subject(self) -> Descriptor:
         return self.layout.manifest
 
-    def attach(self, envelope: bytes, media_type: str = ENVELOPE_TYPE) -> str:
-        arguments = (self.subject, PAYLOAD_TYPE, envelope, media_type, self.folder / "locks")
+    def attach(self, envelope: bytes, media_type: str = ENVELOPE_TYPE, kind: str = PAYLOAD_TYPE) -> str:
+        arguments = (self.subject, kind, envelope, media_type, self.folder / "locks")
         return attach_one(self.fake.client(), REPOSITORY, *arguments)
+
+    def sign(self, payload: bytes, signer: Signer | Bundle | None) -> str:
+        """Attach a statement in an envelope, or as the Sigstore bundle that is made of it."""
+        if signer is None or isinstance(signer, Signer):
+            return self.attach(seal(payload, signer))
+        return self.attach(json.dumps(signer(payload)).encode(), BUNDLE_TYPE, BUNDLE_TYPE)
 
     def say(
         self,
         predicate: Mapping[str, Any] | None = None,
-        signer: Signer | None = None,
+        signer: Signer | Bundle | None = None,
         digest: str = "",
         kind: str = TEST_RESULT,
         *,
@@ -85,12 +93,12 @@ class World:
             provenance = self._say(about, PROVENANCE, describe_build(build, sbom), key)
             pairs = ((BOM, sbom), (PROVENANCE, provenance))
             content["statements"] = {name: {"sha256": found.removeprefix("sha256:")} for name, found in pairs}
-        return self.attach(seal(make_statement(str(REPOSITORY), about, kind, content), key))
+        return self.sign(make_statement(str(REPOSITORY), about, kind, content), key)
 
-    def _say(self, about: str, kind: str, predicate: Mapping[str, Any], key: Signer | None) -> str:
+    def _say(self, about: str, kind: str, predicate: Mapping[str, Any], key: Signer | Bundle | None) -> str:
         """Attach a statement; the digest of its bytes."""
         payload = make_statement(str(REPOSITORY), about, kind, predicate)
-        self.attach(seal(payload, key))
+        self.sign(payload, key)
         return digest_of(payload)
 
     def verify(
@@ -99,12 +107,13 @@ class World:
         digest: str = "",
         cell: str = "",
         expected: Expected | None = None,
+        trust: Trust | None = None,
         *,
         signature: bool = True,
     ) -> Verification:
         image = ImageName(REPOSITORY, tag, digest)
-        key = make_signer().public if signature else None
-        return verify(self.fake.client(), image, key, cell, lambda cell: expected)
+        believed = (trust or ByKey(make_signer().public)) if signature else None
+        return verify(self.fake.client(), image, believed, cell, lambda cell: expected)
 
     def artifacts(self) -> dict[str, dict[str, Any]]:
         """The manifests of what is attached, by digest."""

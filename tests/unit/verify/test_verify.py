@@ -145,7 +145,7 @@ def test_another_key_is_refused(world: World) -> None:
 def test_without_a_signature_asked_for_it_says_so(world: World) -> None:
     world.say(signed=False)
     found = world.verify(signature=False)
-    assert found.verdict is Verdict.ACCEPTED and found.key_id == ""
+    assert found.verdict is Verdict.ACCEPTED and found.signer == {}
     [signature] = [each for each in found.results if each.check == "signature"]
     assert signature.outcome is Outcome.SKIPPED and "not looked at" in signature.detail
 
