@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from scripts import report
-from scripts.compare.asked import PARTS
 from scripts.compare.engines import ENGINES
 from scripts.compare.figures import Missing
 from scripts.compare.gather import Comparison, gather
+from scripts.compare.parts import PARTS
 from scripts.compare.run import Asked, Subject, measure
 from scripts.compare.write import write_report
 from scripts.console import note
@@ -22,6 +21,7 @@ from scripts.pipeline import Job, Options, Stage, make_jobs, open_bench
 from scripts.plan import PlannedCell, Selection, make_plan
 from scripts.project import Project
 from scripts.registry.reference import check_digest
+from scripts.report.comparison import show_comparison
 from scripts.text import name_some
 
 
@@ -36,7 +36,7 @@ def compare(root: Path, options: argparse.Namespace) -> int:
     subjects = [Subject(job, asked.limit_gib) for job in jobs]
     machine, undecided = ("", {}) if options.report_only else measure(open_bench(project), subjects, asked)
     comparison = gather(project.workspace, target, subjects, absent, machine, undecided)
-    report.show_comparison(comparison)
+    show_comparison(comparison)
     for file in write_report(comparison, options.output or project.workspace.comparisons):
         note(str(file))
     return judge(comparison, asked.parts, bool(undecided))

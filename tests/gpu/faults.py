@@ -18,12 +18,13 @@ from pathlib import Path
 from unittest import mock
 
 from scripts.engine import Engine
+from scripts.engines import open_engine
 from scripts.model import Result
 from scripts.pipeline.candidate import read_candidate
 from scripts.pipeline.job import Job, Options, Stage, make_jobs
 from scripts.pipeline.judge import recall_scenarios
 from scripts.plan import Selection, make_plan
-from scripts.project import Project, open_engine
+from scripts.project import Project
 from scripts.smoke import smoke as smoke_module
 from scripts.smoke.gpu import Gpu, find_gpus, hold_targets
 from scripts.smoke.models.zoo import write_model
