@@ -13,7 +13,7 @@ from scripts.console import show_document, step
 from scripts.engines import find_running
 from scripts.errors import ConfigError, ExitCode, worst
 from scripts.files import write_atomic
-from scripts.matrix import AuditRule, Matrix, load_matrix, make_cells, select_rules
+from scripts.matrix import AuditRule, Matrix, load_matrix, select_rules
 from scripts.model import Target
 from scripts.project import Project
 from scripts.report.libraries import show_audit, show_slimmed
@@ -83,7 +83,7 @@ def _policies(matrix: Matrix, name: str, target: Target) -> list[list[AuditRule]
     if image is None or not image.audit:
         known = name_some((each.name for each in matrix.images.values() if each.audit), "write rules for one")
         raise ConfigError(f"no image `{name}` with [[audit]] rules", "--policy", known)
-    cells = [cell for cell in make_cells(matrix) if cell.image == name and cell.target == target]
+    cells = [cell for cell in matrix.cells if cell.image == name and cell.target == target]
     if not cells:
         raise ConfigError(f"no cell of `{name}` is for {target.id}", "--policy", "give another target")
     return [select_rules(image.audit, cell) for cell in cells]

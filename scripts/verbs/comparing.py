@@ -15,7 +15,7 @@ from scripts.compare.run import Asked, Subject, measure
 from scripts.compare.write import write_report
 from scripts.console import note
 from scripts.errors import ConfigError, ExitCode
-from scripts.matrix import Matrix, explain_absence, make_cells
+from scripts.matrix import Matrix, explain_absence
 from scripts.model import Target
 from scripts.pipeline import Job, Options, Stage, make_jobs, open_bench
 from scripts.plan import PlannedCell, Selection, make_plan
@@ -70,7 +70,7 @@ def choose_cells(
     if unknown := [name for name in names if name not in known]:
         raise ConfigError(f"no engine {', '.join(unknown)}", "--engine", name_some(known))
     wanted = names or known
-    there = {cell.image for cell in make_cells(matrix) if cell.target == target}
+    there = {cell.image for cell in matrix.cells if cell.target == target}
     absent = {name: explain_absence(matrix, name, target.id) for name in wanted if name not in there}
     images = [name for name in wanted if name in there]
     if not images:
