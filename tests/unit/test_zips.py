@@ -4,7 +4,10 @@ import io
 import os
 import struct
 import time
+import tracemalloc
 import zipfile
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -216,6 +219,48 @@ def test_a_member_is_checked_piece_by_piece(tmp_path: Path, monkeypatch: pytest.
         found = opened(tmp_path, data)
         with pytest.raises(Undecided, match=f"`x` {cause}"):
             found.check(found.members["x"])
+
+
+def deflated(data: bytes, spoil: Callable[[bytes], bytes]) -> bytes:
+    """An archive of one member `x`, whose stream is not what it was made as; sizes and checksum are of the data."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    packed = spoil(packer.compress(data) + packer.flush())
+    common = (20, 0, 8, 0, 0x21, zlib.crc32(data), len(packed), len(data), 1)
+    local = struct.pack("<4sHHHHHIIIHH", b"PK\x03\x04", *common, 0) + b"x" + packed
+    directory = struct.pack("<4sHHHHHHIIIHHHHHII", b"PK\x01\x02", 20, *common, 0, 0, 0, 0, 0o644 << 16, 0) + b"x"
+    return local + directory + struct.pack("<4sHHHHIIH", b"PK\x05\x06", 0, 0, 1, 1, len(directory), len(local), 0)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("chunk", [100, 1 << 20])
+def test_a_stream_that_ends_before_its_member_does_is_not_read_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(module, "CHUNK", chunk)
+    found = opened(tmp_path, deflated(bytes(3 << 20), lambda packed: packed + b"more" * 400))
+    member = found.members["x"]
+    assert found.read(member) == bytes(3 << 20)
+    found.check(member)
+    assert found.read_start(member, 4 << 20) == bytes(3 << 20)
+
+
+def test_a_stream_without_an_end_is_damage_however_it_is_read(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 9
+    found = opened(tmp_path, deflated(data, lambda packed: b"\x00" + struct.pack("<HH", 2304, 2304 ^ 0xFFFF) + data))
+    member = found.members["x"]
+    for read in (found.read, found.check, lambda member: found.read_start(member, 9000)):
+        with pytest.raises(Undecided, match="`x` cannot be unpacked"):
+            read(member)
+
+
+def test_what_a_member_has_beyond_its_size_is_not_unpacked(tmp_path: Path) -> None:
+    """A megabyte can hold a gigabyte."""
+    found = opened(tmp_path, central(deflated(bytes(64 << 20), bytes), 24, 10))
+    tracemalloc.start()
+    with pytest.raises(Undecided, match="is not what its checksum says"):
+        found.check(found.members["x"])
+    assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    tracemalloc.stop()
 
 
 @given(st.data())
