@@ -181,7 +181,8 @@ def central(data: bytes, offset: int, value: int) -> bytes:
     return data[:at] + struct.pack("<I", value) + data[at + 4 :]
 
 
-BODY = make({"x": bytes(range(256)) * 9})
+DATA = bytes(range(256)) * 9
+BODY = make({"x": DATA})
 
 
 @pytest.mark.parametrize(
@@ -195,6 +196,7 @@ BODY = make({"x": bytes(range(256)) * 9})
         (central(BODY, 42, 1 << 30), "`x` lies past its end"),
         (BODY[:-6] + struct.pack("<I", 1 << 16) + BODY[-2:], "`x` lies past its end"),
         (central(BODY, 42, 1), "`x` is not where the directory says"),
+        (BODY[:30] + b"y" + BODY[31:], "`x` is not where the directory says"),
         (BODY[:40] + b"\xff" * 20 + BODY[60:], "`x` cannot be unpacked"),
     ],
 )
@@ -263,6 +265,25 @@ def test_what_a_member_has_beyond_its_size_is_not_unpacked(tmp_path: Path) -> No
     tracemalloc.stop()
 
 
+@pytest.mark.parametrize("size", [0, 1, 2303, 2305])
+def test_what_is_left_of_a_member_is_read_and_checked(
+    size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library of which the directory says that it has no byte would otherwise be none."""
+    monkeypatch.setattr(module, "CHUNK", 100)
+    found = opened(tmp_path, BODY)
+    with found.open(found.members["x"]) as stream:
+        assert [stream.read(250), stream.read(0), stream.read(6)] == [DATA[:250], b"", DATA[250:256]]
+    with found.open(found.members["x"]) as stream:
+        assert [stream.read(3000), stream.read(1)] == [DATA, b""]
+    found = opened(tmp_path, central(BODY, 24, size))
+    with (
+        pytest.raises(Undecided, match="`x` is not what its checksum says"),
+        found.open(found.members["x"]) as stream,
+    ):
+        stream.read(min(size, 6))
+
+
 @given(st.data())
 @settings(max_examples=150, deadline=None)
 def test_a_changed_archive_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, draw: st.DataObject) -> None:
@@ -278,14 +299,15 @@ def test_a_changed_archive_is_read_or_refused(tmp_path_factory: pytest.TempPathF
         pass
 
 
-def test_one_member_under_many_names_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("place", "cause"), [(0, "`b.so` is not where the directory says"), (34, "share bytes")])
+def test_no_byte_is_of_two_members(place: int, cause: str, tmp_path: Path) -> None:
     """What is unpacked once for each name costs as many times what it takes in the file."""
-    data = bytearray(make({"a.so": b"x" * 100, "b.so": b"x" * 100, "padding": bytes(range(256)) * 40}))
-    second = data.index(b"PK\3\4", 4)
-    entry = data.index(b"PK\1\2", data.index(b"PK\1\2") + 4)  # of b.so, which becomes a second name of a.so
-    assert data[entry + 46 : entry + 50] == b"b.so" and struct.unpack_from("<I", data, entry + 42)[0] == second
-    struct.pack_into("<I", data, entry + 42, 0)
-    assert "share bytes" in refusal(tmp_path, bytes(data))
+    within = make({"b.so": b"x" * 100}, zipfile.ZIP_STORED)[: 34 + 100]  # as it would lie in an archive of its own
+    data = bytearray(make({"a.so": within, "b.so": b"x" * 100}, zipfile.ZIP_STORED))
+    entry = data.rindex(b"PK\1\2")
+    assert data[entry + 46 : entry + 50] == b"b.so"
+    struct.pack_into("<I", data, entry + 42, place)
+    assert cause in refusal(tmp_path, bytes(data))
 
 
 def test_a_directory_is_bounded_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
