@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from scripts import verbs
-from scripts.compare.asked import PARTS, RUNS
+from scripts.compare.parts import PARTS, RUNS
 from scripts.console import naming_lost_output, note, tell
 from scripts.errors import ConfigError, ExitCode, HallmarkError, Problem, Undecided
 from scripts.text import lines_of
@@ -159,7 +159,8 @@ def make_parser() -> argparse.ArgumentParser:
     plan = add("plan", verbs.plan, "show the cells of the matrix")
     form = plan.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="for CI: an object whose `include` is a job matrix")
-    form.add_argument("--bake", action="store_true", help="a docker-bake file (JSON) of the cells that are ready")
+    said = "a docker-bake file (JSON) of the cells that are ready"
+    form.add_argument("--bake", dest="run", action="store_const", const=verbs.bake, help=said)
     matrix = add("matrix", verbs.matrix, "the jobs of build.yml: a line for $GITHUB_OUTPUT, and why others are not run")
     matrix.add_argument("what", choices=["build", "test"], help="candidates to build, or those that await their test")
     matrix.add_argument("--gpus", default="", metavar="JSON", help="the targets that have a runner: a list, of ids")

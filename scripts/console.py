@@ -80,8 +80,9 @@ def tell(lines: Sequence[str], style: str = "") -> None:
 
 def show(*lines: str) -> None:
     """Lines of a result on standard output, each made safe. Raises Undecided where it cannot be written."""
-    for line in lines:
-        _write(one_line(line))
+    with naming_lost_output():
+        for line in lines:
+            _write(one_line(line))
 
 
 def show_document(text: str) -> None:
@@ -104,8 +105,7 @@ def naming_lost_output() -> Iterator[None]:
 
 
 def _write(line: str) -> None:
-    with naming_lost_output():
-        print(line)
+    print(line)
 
 
 def make_transfer_progress() -> Progress:

@@ -85,6 +85,14 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class BuildOptions:
+    """What the site and the command line decide about a build: how layers are compressed, and whether to slim."""
+
+    compression: Compression = "zstd"
+    slim: bool = True
+
+
+@dataclass(frozen=True)
 class LockedFile:
     """One input, named by its bytes. `url` is set for upstream sources alone: an index is the site's business.
 

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from scripts.errors import ConfigError, Problem
-from scripts.matrix import Image, Matrix, Recipe, make_cells
+from scripts.matrix import Image, Matrix, Recipe
 from scripts.model import Cell
 from scripts.text import for_json
 
@@ -59,7 +59,7 @@ class PlannedCell:
 def make_plan(matrix: Matrix, selection: Selection | None = None) -> list[PlannedCell]:
     """The selected cells in build order. Raises ConfigError when the selection matches none, naming what exists."""
     selection = selection or Selection()
-    cells = make_cells(matrix)
+    cells = matrix.cells
     chosen = [cell for cell in cells if selection.includes(cell)]
     # Each word must have a part in it: of two cells asked for, one misspelt must not go unnoticed.
     idle = [word for word, alone in selection.words() if not any(alone.includes(cell) for cell in chosen)]

@@ -38,13 +38,15 @@ _NAMES = (
 _OURS = re.compile(r"HALLMARK_")
 _PLACE = "environment"
 _BUILDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
-# What the docker CLI takes for --host, and for --context.
-_GPU_HOST = re.compile(r"(ssh|tcp|unix)://[!-~]+|[A-Za-z0-9][A-Za-z0-9_.+-]*")
+# What the docker CLI takes for --context, and for --host where that is a socket.
+_CONTEXT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*|unix:///[!-~]+")
 # As `registry.reference` reads it, less the image's own name, which is added to it.
 _REGISTRY = re.compile(
-    r"(\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?|localhost(:[0-9]{1,5})?|[A-Za-z0-9][A-Za-z0-9-]*(:[0-9]{1,5})"
+    r"(\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?|localhost(:[0-9]{1,5})?"
+    r"|[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(:[0-9]{1,5})"
     r"|(?=[^/]*\.)[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?)(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*"
 )
+_PORT = re.compile(r"[^/]*:([0-9]+)(/.*)?")
 
 
 @dataclass(frozen=True)
@@ -102,11 +104,11 @@ class Site:
         if not all(map(_BUILDER.fullmatch, self.builders)) or len(set(self.builders)) != len(self.builders):
             found = f"HALLMARK_BUILDER={values['BUILDER']} is no builder's name, nor a list of them: a,b"
             yield Problem(found, _PLACE, "`docker buildx ls` lists the names")
-        if self.registry and not _REGISTRY.fullmatch(self.registry):
-            found = f"HALLMARK_REGISTRY={self.registry} is no registry, nor a folder in one"
+        if values["REGISTRY"] and not _is_registry(self.registry):
+            found = f"HALLMARK_REGISTRY={values['REGISTRY']} is no registry, nor a folder in one"
             yield Problem(found, _PLACE, "write it as registry.example.com/team or 127.0.0.1:5000")
         for mirror in self.mirrors:
-            if not _is_address(mirror):
+            if not _is_address(mirror, "http", "https"):
                 found = f"HALLMARK_MIRRORS: {mirror} is no address"
                 yield Problem(found, _PLACE, "write it as https://mirror.example.com/files")
         for folder in self.wheels:
@@ -130,7 +132,8 @@ class Site:
     def _find_engine_problems(self) -> Iterator[Problem]:
         if self.engine not in ENGINES:
             yield Problem(f"HALLMARK_ENGINE={self.engine}", _PLACE, name_some(ENGINES))
-        if self.gpu_host and not _GPU_HOST.fullmatch(self.gpu_host):
+        known = _CONTEXT.fullmatch(self.gpu_host) or _is_address(self.gpu_host, "ssh", "tcp")
+        if self.gpu_host and not known:
             found = f"HALLMARK_GPU_HOST={self.gpu_host} is no engine's address, nor a docker context's name"
             yield Problem(
                 found, _PLACE, "write it as ssh://me@gpubox or tcp://gpubox:2376; `docker context ls` has names"
@@ -147,13 +150,20 @@ def _find_cache(environment: Mapping[str, str]) -> Path | None:
         return None
 
 
-def _is_address(text: str) -> bool:
+def _is_registry(text: str) -> bool:
+    port = _PORT.fullmatch(text)
+    return bool(_REGISTRY.fullmatch(text)) and (port is None or 0 < int(port[1]) < 1 << 16)
+
+
+def _is_address(text: str, *schemes: str) -> bool:
     try:
         parts = urlsplit(text)
         known = bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         return False
-    return known and parts.scheme in ("http", "https") and text.isascii() and text.isprintable()
+    # What begins with a hyphen would be an option of ssh.
+    plain = text.isascii() and text.isprintable() and " " not in text and "//-" not in text and "@-" not in text
+    return known and plain and parts.scheme in schemes
 
 
 @dataclass(frozen=True)

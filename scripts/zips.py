@@ -11,13 +11,15 @@ import mmap
 import struct
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 import deflate
+from zlib_ng import zlib_ng
 
 from scripts.errors import Undecided
 from scripts.files import CHUNK, open_plain
@@ -130,8 +132,11 @@ class ZipReader:
         if not 0 <= info.header_offset <= len(self._data) - _LOCAL.size:
             raise self.damaged(f"`{info.filename}` lies past its end")
         signature, *_, name_size, extra_size = _LOCAL.unpack_from(self._data, info.header_offset)
-        offset = info.header_offset + _LOCAL.size + int(name_size) + int(extra_size)
-        if signature != b"PK\x03\x04" or offset + info.compress_size > len(self._data):
+        start = info.header_offset + _LOCAL.size
+        offset = start + int(name_size) + int(extra_size)
+        name = self._data[start : start + name_size].decode("utf-8" if info.flag_bits & _UTF8 else "cp437", "replace")
+        same = signature == b"PK\x03\x04" and name == info.orig_filename
+        if not same or offset + info.compress_size > len(self._data):
             raise self.damaged(f"`{info.filename}` is not where the directory says")
         return offset
 
@@ -156,32 +161,75 @@ class ZipReader:
 
     def check(self, member: ZipMember) -> None:
         """Raise Undecided unless a member unpacks to what the directory says. It is not held in memory."""
-        info = member.info
-        unpack = None if info.compress_type == zipfile.ZIP_STORED else zlib.decompressobj(-zlib.MAX_WBITS)
-        packed, size, crc = self.packed(member), 0, 0
-        try:
-            for start in range(0, len(packed), CHUNK):
-                piece: bytes | memoryview = packed[start : start + CHUNK]
-                while piece and size <= info.file_size:
-                    data = unpack.decompress(piece, CHUNK) if unpack else piece
-                    size, crc = size + len(data), zlib.crc32(data, crc)
-                    piece = unpack.unconsumed_tail if unpack else b""
-            rest = unpack.flush() if unpack else b""
-            size, crc = size + len(rest), zlib.crc32(rest, crc)
-        except zlib.error as error:
-            raise self.damaged(f"`{member.name}` cannot be unpacked") from error
-        if size != info.file_size or crc != info.CRC:
-            raise self.damaged(f"`{member.name}` is not what its checksum says")
+        with self.open(member):
+            pass
+
+    @contextmanager
+    def open(self, member: ZipMember) -> Iterator[ZipStream]:
+        """A member's bytes, to be read in order. What the block leaves is read after it: raises as `check`."""
+        stream = ZipStream(self._unpack_checked(member))
+        yield stream
+        stream.finish()
 
     def read_start(self, member: ZipMember, size: int) -> bytes:
         """The first `size` bytes of a member, or all that it has; its checksum is not asked. Raises as `read`."""
+        start = bytearray()
+        for data in self._unpack(member):
+            start += data
+            if len(start) >= size:
+                break
+        return bytes(start[:size])
+
+    def _unpack_checked(self, member: ZipMember) -> Iterator[bytes | memoryview]:
+        info, size, crc = member.info, 0, 0
+        for data in self._unpack(member):
+            size, crc = size + len(data), deflate.crc32(data, crc)
+            if size > info.file_size:
+                break
+            yield data
+        if size != info.file_size or crc != info.CRC:
+            raise self.damaged(f"`{member.name}` is not what its checksum says")
+
+    def _unpack(self, member: ZipMember) -> Iterator[bytes | memoryview]:
+        """A member's bytes, a piece at a time. What follows the end of its stream is left, as whoever reads it does."""
         packed = self.packed(member)
         if member.info.compress_type == zipfile.ZIP_STORED:
-            return bytes(packed[:size])
+            yield from (packed[start : start + CHUNK] for start in range(0, len(packed), CHUNK))
+            return
+        unpacker = zlib_ng.decompressobj(-zlib_ng.MAX_WBITS)
         try:
-            return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, size)
-        except zlib.error as error:
+            for start in range(0, len(packed), CHUNK):
+                piece: bytes | memoryview = packed[start : start + CHUNK]
+                full = True  # a full answer may not be all that it has
+                while full and not unpacker.eof:
+                    data = unpacker.decompress(piece, CHUNK)
+                    full, piece = len(data) == CHUNK, unpacker.unconsumed_tail
+                    yield data
+        except zlib_ng.error as error:  # type: ignore[misc]  # a class, which its stub calls an instance
             raise self.damaged(f"`{member.name}` cannot be unpacked") from error
+        if not unpacker.eof:
+            raise self.damaged(f"`{member.name}` cannot be unpacked")
+
+
+class ZipStream:
+    """Bytes that come a piece at a time, read by any number."""
+
+    def __init__(self, pieces: Iterator[bytes | memoryview]) -> None:
+        self._pieces = pieces
+        self._ahead = bytearray()
+
+    def read(self, size: int, /) -> bytes:
+        """All the bytes that were asked for; fewer only where they end."""
+        while len(self._ahead) < size and (piece := next(self._pieces, None)) is not None:
+            self._ahead += piece
+        data = bytes(self._ahead[:size])
+        del self._ahead[:size]
+        return data
+
+    def finish(self) -> None:
+        """Read to the end."""
+        for _ in self._pieces:
+            pass
 
 
 class ZipWriter:

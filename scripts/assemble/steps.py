@@ -9,12 +9,13 @@ from dataclasses import replace
 from scripts.assemble.build_ids import identify_image
 from scripts.assemble.components import make_compile_steps
 from scripts.assemble.guard import guard_settings
-from scripts.assemble.types import BuildOptions, CompileStep, Step
+from scripts.assemble.types import CompileStep, Step
 from scripts.errors import ConfigError
 from scripts.lock import Lock, image_slot, read_slot, recipe_slot
 from scripts.lock.gates import select_files
 from scripts.lock.slots import TOOLKIT, has_packages
 from scripts.matrix import Image, Matrix, select_rules
+from scripts.model import BuildOptions
 from scripts.plan import PlannedCell, plan_cell
 
 

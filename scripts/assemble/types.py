@@ -12,14 +12,6 @@ from scripts.model import Compression, LockedFile, LockedTree
 
 
 @dataclass(frozen=True)
-class BuildOptions:
-    """What the site and the command line decide about a build: how layers are compressed, and whether to slim."""
-
-    compression: Compression = "zstd"
-    slim: bool = True
-
-
-@dataclass(frozen=True)
 class Step:
     """One image to assemble. `name` is a candidate's id, or the image's own where it is built in no cells.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -24,7 +23,7 @@ from scripts.errors import ConfigError, Undecided
 from scripts.files import parse_json, write_json
 from scripts.gpucode import GpuCodeError, read_gpu_code
 from scripts.oci.tar import spell
-from scripts.zips import DAMAGE, ZipReader
+from scripts.zips import ZipReader
 
 # Where a wheel's `data` folder goes when it is installed; the rest of it goes outside of the packages' folder.
 _DATA = re.compile(r"^[^/]+\.data/(?:purelib|platlib)/")
@@ -55,18 +54,14 @@ def read_wheel(path: Path, keeper: Keeper | None = None) -> list[Library]:
     keeper = keeper or Keeper(str(path))
     found = []
     try:
-        members = ZipReader(path, str(path)).members
+        archive = ZipReader(path, str(path))
     except OSError as error:
         raise Undecided(f"cannot be read: {error.strerror}", str(path), "mend that, or name another file") from error
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for member in members.values():
-                with archive.open(member.info) as stream:
-                    library = keeper.read(_DATA.sub("", member.name), member.info.file_size, stream)
-                if library:
-                    found.append(library)
-    except DAMAGE as error:
-        raise Undecided(f"not a sound wheel: {error}", str(path), "fetch it again, and compare its hash") from error
+    for member in archive.members.values():
+        with archive.open(member) as stream:
+            library = keeper.read(_DATA.sub("", member.name), member.info.file_size, stream)
+        if library:
+            found.append(library)
     return found
 
 

@@ -9,17 +9,11 @@ from typing import Any
 
 from scripts.compare.engines import ServingEngine
 from scripts.compare.models import MODELS
+from scripts.compare.parts import RUNS
 from scripts.matrix import Scenario
 from scripts.model import Cell
 from scripts.smoke.trial import CACHE, MOUNTED_AT
 
-PARTS: Mapping[str, str] = {
-    "start": "from the command to the first answer, with the cache folder empty and filled",
-    "load": "latency and throughput by requests in flight, memory, and a shared prefix",
-    "no-prefix-cache": "the shared prefix again, with the prefix cache off",
-    "models": "three models at once",
-}
-RUNS = 3
 FIRST_PORT = 8000
 HELD = 0.9  # of the memory allowed: the rest is what a driver and its contexts take beside an engine
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from scripts.compare.asked import PARTS, find_gap, sizes_of
+from scripts.compare.asked import find_gap, sizes_of
 from scripts.compare.figures import Figure, Missing, find_figure
+from scripts.compare.parts import PARTS
 from scripts.compare.rows import Row, Section, make_sections
 from scripts.compare.run import Subject, machine_of
 from scripts.model import Target

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scripts.compare.asked import PARTS, Sizes
+from scripts.compare.asked import Sizes
 from scripts.compare.models import MODELS
+from scripts.compare.parts import PARTS
 
 
 @dataclass(frozen=True)

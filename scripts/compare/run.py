@@ -8,10 +8,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.compare.asked import RUNS, find_gap, make_part
+from scripts.compare.asked import find_gap, make_part
 from scripts.compare.engines import ENGINES, ServingEngine
 from scripts.compare.figures import count_runs
 from scripts.compare.models import MODELS
+from scripts.compare.parts import RUNS
 from scripts.console import Update
 from scripts.console import step as announce
 from scripts.errors import HallmarkError, Problem, Undecided

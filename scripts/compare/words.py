@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scripts.compare.asked import PARTS
 from scripts.compare.figures import Figure, Missing
 from scripts.compare.gather import Comparison
+from scripts.compare.parts import PARTS
 from scripts.compare.rows import describe_part
 from scripts.text import one_line
 

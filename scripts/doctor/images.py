@@ -10,7 +10,7 @@ from packaging.version import InvalidVersion, Version
 from scripts.doctor.gpus import group_gpus
 from scripts.doctor.probes import Tag
 from scripts.doctor.seen import Finding, Mark
-from scripts.matrix import Matrix, make_cells, select_scenarios
+from scripts.matrix import Matrix, select_scenarios
 from scripts.model import Target
 from scripts.plan import PlannedCell, plan_cell
 from scripts.publish.stamp import NAMESPACE, name_tags
@@ -44,9 +44,7 @@ def _choose(matrix: Matrix, gpu: Gpu) -> Choice:
     if not same:
         return Choice(gpu, None)
     planned = [
-        plan_cell(matrix, cell)
-        for cell in make_cells(matrix)
-        if cell.target == same[0] and matrix.images[cell.image].guard
+        plan_cell(matrix, cell) for cell in matrix.cells if cell.target == same[0] and matrix.images[cell.image].guard
     ]
     ready = sorted((each for each in planned if each.recipe), key=_rank, reverse=True)
     fitting = tuple(each for each in ready if is_driver_enough(each.cell, gpu.driver))
@@ -145,7 +143,7 @@ def _explain_target(matrix: Matrix, gpu: Gpu, mark: Mark) -> Finding:
 
 def list_needs(matrix: Matrix, choices: Iterable[Choice]) -> dict[str, int]:
     """The GiB that the required scenarios of each cell that can be tested here may take: its GPUs', and the CPU's."""
-    cells = [plan_cell(matrix, cell) for cell in make_cells(matrix) if not cell.target.has_gpu]
+    cells = [plan_cell(matrix, cell) for cell in matrix.cells if not cell.target.has_gpu]
     cells += [planned for choice in choices for planned in choice.fitting]
     needs: dict[str, int] = {}
     for planned in cells:

@@ -11,7 +11,7 @@ from scripts.lock.majors import find_other_majors
 from scripts.lock.overlaps import find_overlaps
 from scripts.lock.records import Record, find_record, list_installed
 from scripts.lock.slots import RecipeKey, read_slot, recipe_slot
-from scripts.matrix import Image, Matrix, make_cells, select_rules
+from scripts.matrix import Image, Matrix, select_rules
 from scripts.model import Cell, LockedFile
 
 
@@ -75,7 +75,7 @@ def check_recipes(matrix: Matrix, cache: Cache) -> Checked:
 
 def list_sets(matrix: Matrix, image: Image, key: RecipeKey) -> list[Cell]:
     """A cell of each candidate that is made by a recipe."""
-    cells = [cell for cell in make_cells(matrix) if cell.image == image.name and (cell.recipe, cell.line) == key]
+    cells = [cell for cell in matrix.cells if cell.image == image.name and (cell.recipe, cell.line) == key]
     return list({cell.candidate: cell for cell in cells}.values())
 
 

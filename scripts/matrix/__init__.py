@@ -1,6 +1,6 @@
 """What is to be built: `matrix.toml` and `images/*/image.toml`, read into frozen types with every mistake at once."""
 
-from scripts.matrix.cells import explain_absence, make_cells
+from scripts.matrix.cells import explain_absence
 from scripts.matrix.components import Component, Memory, Source
 from scripts.matrix.load import load_matrix
 from scripts.matrix.rules import AuditRule, Link, Omission, OtherCuda, Overlap, Scope, select_rules
@@ -33,7 +33,6 @@ __all__ = [
     "compose_tags",
     "explain_absence",
     "load_matrix",
-    "make_cells",
     "select_rules",
     "select_scenarios",
 ]

@@ -1,4 +1,4 @@
-"""From axes to cells: the product of images, CUDA lines, targets and recipes, less the exclusions."""
+"""What cells do not fit: names that two share, and what is written of cells that there are none of."""
 
 from __future__ import annotations
 
@@ -13,22 +13,16 @@ from scripts.model import Cell
 from scripts.text import name_some
 
 
-def make_cells(matrix: Matrix) -> list[Cell]:
-    """The cells that are to be built, in the order of the matrix: target by target, then CUDA line, image, recipe."""
-    return [cell for cell in _product(matrix) if not any(_matches(e, cell) for e in matrix.exclusions)]
-
-
 def explain_absence(matrix: Matrix, image: str, target: str) -> str:
     """Why an image has no cell for a target: the reasons of what excludes it, of those that name it where there are."""
-    cells = [cell for cell in _product(matrix) if (cell.image, cell.target.id) == (image, target)]
-    found = [exclusion for exclusion in matrix.exclusions if any(_matches(exclusion, cell) for cell in cells)]
+    cells = [cell for cell in matrix.product if (cell.image, cell.target.id) == (image, target)]
+    found = [exclusion for exclusion in matrix.exclusions if any(map(exclusion.covers, cells))]
     naming = [exclusion for exclusion in found if exclusion.image]
     return "; ".join(dict.fromkeys(exclusion.reason for exclusion in naming or found)) or "the matrix has no such cell"
 
 
 def find_idle_exclusions(matrix: Matrix) -> list[Problem]:
     """Exclusions that match no cell: a misspelt one would otherwise exclude nothing in silence."""
-    cells = _product(matrix)
     return [
         Problem(
             f"excludes no cell ({_describe(exclusion)})",
@@ -36,7 +30,7 @@ def find_idle_exclusions(matrix: Matrix) -> list[Problem]:
             "correct its fields, or delete it",
         )
         for number, exclusion in enumerate(matrix.exclusions, 1)
-        if not any(_matches(exclusion, cell) for cell in cells)
+        if not any(map(exclusion.covers, matrix.product))
     ]
 
 
@@ -111,17 +105,6 @@ def find_wrong_components(matrix: Matrix) -> list[Problem]:
     ]
 
 
-def _product(matrix: Matrix) -> list[Cell]:
-    return [
-        Cell(image.name, target, cuda, recipe)
-        for target in matrix.targets.values()
-        for cuda in (matrix.cuda.values() if target.has_gpu else [None])
-        for image in matrix.images.values()
-        if image.cells
-        for recipe in matrix.recipes
-    ]
-
-
 def find_idle_rules(matrix: Matrix, cells: Sequence[Cell]) -> list[Problem]:
     """Rules of images that apply to no cell: a misspelt scope would otherwise demand nothing in silence."""
     return [
@@ -149,15 +132,6 @@ def _scopes(image: Image) -> list[tuple[str, int, Scope]]:
         "link": [rule.scope for rule in image.links],
     }
     return [(key, number, scope) for key, found in scopes.items() for number, scope in enumerate(found, 1)]
-
-
-def _matches(exclusion: Exclusion, cell: Cell) -> bool:
-    return (
-        exclusion.image in ("", cell.image)
-        and exclusion.cuda in ("", cell.line)
-        and exclusion.target in ("", cell.target.id)
-        and exclusion.recipe in ("", cell.recipe)
-    )
 
 
 def _describe(exclusion: Exclusion) -> str:

@@ -46,6 +46,8 @@ def parse_toml(path: Path, place: str) -> dict[str, Any]:
 
 def find_repeated(names: Sequence[str]) -> list[str]:
     """The names that stand more than once, each once, in order."""
+    if len(set(names)) == len(names):  # as nearly all lists do, of which there are many
+        return []
     return sorted(name for name, times in Counter(names).items() if times > 1)
 
 
@@ -55,11 +57,13 @@ class Table:
     `mend` is the next step where nothing better is known: of a generated file, to generate it again.
     """
 
-    def __init__(self, values: object, place: str, problems: list[Problem], key: str = "", mend: str = MEND) -> None:
+    def __init__(
+        self, values: object, place: str, problems: list[Problem], path: tuple[str, ...] = (), mend: str = MEND
+    ) -> None:
         self.place = place
         self._mend = mend
         self.problems = problems
-        self._path = key
+        self._path = path
         self._read: set[str] = set()
         self._values: Mapping[str, Any] = {}
         if isinstance(values, dict):
@@ -69,7 +73,7 @@ class Table:
 
     def note(self, cause: str, key: str = "", next_step: str = "") -> None:
         """Record a problem at one of this table's keys."""
-        path = ".".join(part for part in (self._path, key) if part)
+        path = ".".join([*map(_spell, self._path), *filter(None, [key])])
         self.problems.append(Problem(cause, f"{self.place}: [{path}]" if path else self.place, next_step or self._mend))
 
     def string(self, key: str, default: str | None = None) -> str:
@@ -124,14 +128,13 @@ class Table:
         return () if self._values.get(key) == [] and self._take(key, list, None) == [] else self.strings(key)
 
     def table(self, key: str) -> Table:
-        return Table(self._take(key, dict, {}), self.place, self.problems, self._join(key), self._mend)
+        return Table(self._take(key, dict, {}), self.place, self.problems, (*self._path, key), self._mend)
 
     def tables(self, key: str) -> list[Table]:
         """An array of tables, `[[key]]`; missing reads as none."""
-        value = self._take(key, list, [])
-        names = (f"{self._join(key)}.{number}" for number in range(1, len(value) + 1))
         return [
-            Table(item, self.place, self.problems, name, self._mend) for item, name in zip(value, names, strict=True)
+            Table(item, self.place, self.problems, (*self._path, key, str(number)), self._mend)
+            for number, item in enumerate(self._take(key, list, []), 1)
         ]
 
     def names(self) -> list[str]:
@@ -162,10 +165,6 @@ class Table:
             return [] if kind is list else {} if kind is dict else default
         return value
 
-    def _join(self, key: str) -> str:
-        shown = key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else f'"{key}"'
-        return f"{self._path}.{shown}" if self._path else shown
-
 
 def read_tables(root: Path, files: Sequence[Path], problems: list[Problem]) -> Iterator[tuple[Path, Table]]:
     """Each file of a checkout with its table; one that cannot be read is noted in `problems` and left out."""
@@ -187,6 +186,10 @@ _NAMES: dict[type | tuple[type, ...], str] = {
     list: "a list",
     dict: "a table",
 }
+
+
+def _spell(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else f'"{key}"'
 
 
 def _kind(value: object) -> str:

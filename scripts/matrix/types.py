@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from scripts.matrix.components import Component
 from scripts.matrix.rules import AuditRule, Link, Omission, OtherCuda, Overlap
 from scripts.matrix.scenarios import Scenario
-from scripts.model import CudaLine, Target
+from scripts.model import Cell, CudaLine, Target
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,14 @@ class Exclusion:
     target: str = ""
     recipe: str = ""
 
+    def covers(self, cell: Cell) -> bool:
+        return (
+            self.image in ("", cell.image)
+            and self.cuda in ("", cell.line)
+            and self.target in ("", cell.target.id)
+            and self.recipe in ("", cell.recipe)
+        )
+
 
 @dataclass(frozen=True)
 class Platform:
@@ -128,3 +137,20 @@ class Matrix:
     images: Mapping[str, Image]
     components: Mapping[str, Component] = field(default_factory=dict)
     slim: bool = True
+
+    @cached_property
+    def product(self) -> tuple[Cell, ...]:
+        """Every cell that there could be, in order: target by target, then CUDA line, image, recipe."""
+        return tuple(
+            Cell(image.name, target, cuda, recipe)
+            for target in self.targets.values()
+            for cuda in (self.cuda.values() if target.has_gpu else [None])
+            for image in self.images.values()
+            if image.cells
+            for recipe in self.recipes
+        )
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """The cells that are to be built: the product, less the exclusions."""
+        return tuple(cell for cell in self.product if not any(each.covers(cell) for each in self.exclusions))

@@ -20,10 +20,11 @@ from scripts.compile.sources import fetch_sources
 from scripts.console import Update
 from scripts.console import step as announce
 from scripts.engine import Engine
+from scripts.engines import find_remote, open_engine
 from scripts.fetch import Cache, fetch_files
 from scripts.model import Cell, LockedFile
 from scripts.oci.layout import Layout
-from scripts.project import Project, find_remote, open_engine
+from scripts.project import Project
 from scripts.registry.client import Registry
 from scripts.smoke.away import find_gpus_there
 from scripts.smoke.gpu import HERE, Gpu, find_gpus, hold_targets

@@ -8,11 +8,11 @@ from enum import IntEnum
 from pathlib import Path
 
 from scripts.assemble.steps import make_steps
-from scripts.assemble.types import BuildOptions, Step
+from scripts.assemble.types import Step
 from scripts.errors import ConfigError, ExitCode, Problem
 from scripts.lock import read_slot, suite_slot
 from scripts.matrix import AuditRule, Image, Matrix, Scenario, select_rules, select_scenarios
-from scripts.model import Cell
+from scripts.model import BuildOptions, Cell
 from scripts.plan import PlannedCell
 from scripts.smoke.models.zoo import MODELS
 from scripts.smoke.smoke import Evidence

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scripts.assemble.types import BuildOptions
 from scripts.audit.evidence import AUDIT, identify_audit, identify_wheels, read_audit
 from scripts.files import write_json
 from scripts.matrix import Matrix, Scenario
-from scripts.model import Cell, Result, Verdict
+from scripts.model import BuildOptions, Cell, Result, Verdict
 from scripts.pipeline.candidate import read_candidate
 from scripts.pipeline.job import Job, Options, Stage, make_jobs
 from scripts.plan import PlannedCell

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from scripts.errors import ConfigError
 
-_HOST = r"(?P<host>(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::[0-9]{1,5})?)"
+_HOST = r"(?P<host>(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::(?P<port>[0-9]{1,5}))?)"
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_HOST}/(?P<path>{_PART}(?:/{_PART})*)")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -31,7 +31,8 @@ class Repository:
         """Read `host[:port]/path`. Raises ConfigError for a scheme, a tag, a digest, capitals, or no host at all."""
         match = _REPOSITORY.fullmatch(text)
         # Without a dot, a port or "localhost" the first part is no host: Docker would push it to the public Hub.
-        if not match or not re.search(r"[.:]|^localhost$", match["host"]):
+        known = match and re.search(r"[.:]|^localhost$", match["host"]) and 0 < int(match["port"] or 1) < 1 << 16
+        if not match or not known:
             raise ConfigError(
                 "not a repository: a host, a slash and a lower-case path; no scheme, tag or digest",
                 repr(text),

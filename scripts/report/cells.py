@@ -1,4 +1,4 @@
-"""Cells: as planned, as run, as judged, as built twice. CI's step summary gets the same rows."""
+"""Cells: as run, as judged, as built twice. CI's step summary gets the same rows."""
 
 from __future__ import annotations
 
@@ -8,31 +8,10 @@ from scripts.console import show
 from scripts.feed import RETIRED, Entry
 from scripts.files import format_size
 from scripts.pipeline import CellReport, CellVerdict
-from scripts.plan import PlannedCell
 from scripts.report.table import append_step_summary, print_table
 from scripts.reproduce import Reproduction
 
 _SHOWN = 40  # differing files listed for each image
-
-
-def show_plan(cells: Sequence[PlannedCell]) -> None:
-    """The plan: a row a cell, with what it is made from and whether that is written yet."""
-    rows = [
-        [
-            planned.cell.id,
-            planned.cell.candidate,
-            planned.cell.image,
-            planned.cell.cuda.id if planned.cell.cuda else "–",
-            planned.cell.target.name,
-            planned.cell.recipe,
-            planned.recipe.version if planned.recipe else "–",
-            "not built yet" if planned.gap else "ready",
-        ]
-        for planned in cells
-    ]
-    print_table(["cell", "candidate", "image", "CUDA", "target", "recipe", "version", "status"], rows)
-    gaps = [planned for planned in cells if planned.gap]
-    show(f"{len(cells)} cells, {len(cells) - len(gaps)} ready")
 
 
 def show_cells(reports: Sequence[CellReport]) -> None:

@@ -21,10 +21,13 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     A line that runs over the terminal's edge is better than a digest cut short, and a pipe has no edge at all.
     """
     cells = [[one_line(cell, _LONGEST) for cell in row] for row in (header, *rows)]
-    widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
-    for row in cells:
-        padded = [cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)]
-        show(_BETWEEN.join(padded).rstrip())
+    widths = [[_width(cell) for cell in row] for row in cells]
+    columns = [max(column) for column in zip(*widths, strict=True)]
+    show(*(_BETWEEN.join(map(_pad, row, taken, columns)).rstrip() for row, taken in zip(cells, widths, strict=True)))
+
+
+def _pad(cell: str, width: int, column: int) -> str:
+    return cell + " " * (column - width)
 
 
 def _width(text: str) -> int:

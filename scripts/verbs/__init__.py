@@ -16,6 +16,7 @@ def _later(module: str, name: str) -> Verb:
     return run
 
 
+bake = _later("cells", "bake")
 build = _later("cells", "build")
 bundle = _later("bundling", "bundle")
 clean = _later("cells", "clean")
@@ -25,7 +26,7 @@ engine = _later("cells", "engine")
 fetch = _later("cells", "fetch")
 lock = _later("cells", "lock")
 matrix = _later("runners", "matrix")
-plan = _later("cells", "plan")
+plan = _later("planning", "plan")
 publish = _later("cells", "publish")
 reproduce = _later("cells", "reproduce")
 smoke = _later("cells", "smoke")
@@ -44,6 +45,7 @@ verify = _later("verifying", "verify")
 __all__ = [
     "Verb",
     "audit",
+    "bake",
     "build",
     "bundle",
     "catalogue",

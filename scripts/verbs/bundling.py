@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts import report
 from scripts.attest.keys import open_signer, read_public_key
 from scripts.bundle.check import check_bundle
 from scripts.bundle.write import check_request, write_bundle
@@ -15,6 +14,7 @@ from scripts.errors import ConfigError, ExitCode, HallmarkError, worst
 from scripts.files import format_size
 from scripts.pipeline import Bench, Job
 from scripts.project import Project
+from scripts.report.bundles import show_bundle
 from scripts.verdict import EXIT_CODES
 
 
@@ -31,7 +31,7 @@ def bundle(root: Path, options: argparse.Namespace) -> int:
                 tell(problem.lines("error: "), "red")
             codes.append(error.exit_code)
             continue
-        report.show_bundle(path, found)
+        show_bundle(path, found)
         codes.append(EXIT_CODES[found.verdict])
     return worst(codes)
 

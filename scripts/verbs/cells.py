@@ -7,17 +7,16 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts import plan as planning
-from scripts import report, trim
+from scripts import trim
 from scripts.assemble.bake import render_bake
 from scripts.assemble.context import lay_out
 from scripts.assemble.steps import make_steps
 from scripts.attest.seal import open_sealer
 from scripts.buildkit.pool import open_builder
-from scripts.compile.estimate import Machine, describe_work
 from scripts.compile.sources import fetch_sources
 from scripts.console import note, show_document, tell
 from scripts.engine import Embedded, probe_host
+from scripts.engines import find_remote, find_running, open_engine
 from scripts.errors import ConfigError, ExitCode, HallmarkError, worst
 from scripts.feed import find_retired, read_feed
 from scripts.fetch import Cache, fetch_files
@@ -31,35 +30,23 @@ from scripts.lock.wheels import lock_upstream
 from scripts.pipeline import Job, Options, Stage, make_jobs, open_bench, read_verdicts, run_cells
 from scripts.pipeline.output import check_output
 from scripts.plan import make_plan
-from scripts.project import Project, find_remote, find_running, open_engine
+from scripts.project import Project
 from scripts.publish.stamp import name_repository
 from scripts.registry.reference import check_digest
+from scripts.report.cells import show_cells, show_reproductions, show_verdicts
 from scripts.reproduce import reproduce as rebuild
 from scripts.site import read_pip_settings
 from scripts.verbs.bundling import keep_bundle, prepare_bundle
 from scripts.verbs.runners import promote
 from scripts.verbs.selection import choose_images, open_cells, read_selection
 from scripts.verdict import EXIT_CODES
-from scripts.workspace import Workspace
 
 
-def plan(root: Path, options: argparse.Namespace) -> int:
-    """Show the selected cells as a table, as JSON for CI, or as a docker-bake file."""
+def bake(root: Path, options: argparse.Namespace) -> int:
+    """Show the selected cells that are ready as a docker-bake file."""
     project = Project.open(root)
-    matrix = project.matrix
-    cells = make_plan(matrix, read_selection(options))
-    if options.json:
-        show_document(planning.render_json(cells))
-    elif options.bake:
-        ready = [planned for planned in cells if planned.recipe]
-        show_document(render_bake(make_steps(matrix, ready, project.build_options()), Workspace(root)))
-    else:
-        report.show_plan(cells)
-        compiled = [matrix.components[name] for each in cells if each.recipe for name in each.recipe.compile]
-        for line in describe_work(compiled, Machine.here()):
-            note(f"compiled: {line}")
-        if project.site.gpu_host:
-            note(f"tested and tagged in the Docker Engine of HALLMARK_GPU_HOST={project.site.gpu_host}")
+    ready = [planned for planned in make_plan(project.matrix, read_selection(options)) if planned.recipe]
+    show_document(render_bake(make_steps(project.matrix, ready, project.build_options()), project.workspace))
     return ExitCode.ACCEPTED
 
 
@@ -144,7 +131,7 @@ def verdict(root: Path, options: argparse.Namespace) -> int:
     cells = make_plan(project.matrix, read_selection(options))
     build = project.build_options(slim=not options.no_slim)
     rows = read_verdicts(project.workspace, project.matrix, cells, build)
-    report.show_verdicts(rows, find_retired(read_feed(project.workspace.feed)[0]))
+    show_verdicts(rows, find_retired(read_feed(project.workspace.feed)[0]))
     return worst([EXIT_CODES[row.verdict] for row in rows])
 
 
@@ -153,7 +140,7 @@ def reproduce(root: Path, options: argparse.Namespace) -> int:
     project, cells = open_cells(root, options)
     steps = make_steps(project.matrix, cells, project.build_options(slim=not options.no_slim))
     rows = rebuild(open_bench(project), steps)
-    report.show_reproductions(rows)
+    show_reproductions(rows)
     return ExitCode.REJECTED if any(row.differences for row in rows) else ExitCode.ACCEPTED
 
 
@@ -203,7 +190,7 @@ def _run(root: Path, options: argparse.Namespace, last: Stage) -> int:
         trim.trim(project.workspace, bench.builder, {job.step.name: job.step for job in jobs}.values())
     except HallmarkError as error:  # what was decided stands, whatever is left lying about
         tell([line for problem in error.problems for line in problem.lines("not everything was tidied up: ")])
-    report.show_cells(rows)
+    show_cells(rows)
     return worst(codes)
 
 

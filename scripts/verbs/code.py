@@ -6,16 +6,18 @@ import argparse
 import os
 from pathlib import Path
 
-from scripts import report
 from scripts.audit.evidence import render_audit
 from scripts.audit.judge import judge, judge_unknown
 from scripts.audit.subject import read_subject
 from scripts.console import show_document, step
+from scripts.engines import find_running
 from scripts.errors import ConfigError, ExitCode, worst
 from scripts.files import write_atomic
-from scripts.matrix import AuditRule, Matrix, load_matrix, make_cells, select_rules
+from scripts.matrix import AuditRule, Matrix, load_matrix, select_rules
 from scripts.model import Target
-from scripts.project import Project, find_running
+from scripts.project import Project
+from scripts.report.libraries import show_audit, show_slimmed
+from scripts.report.sizes import show_sizes
 from scripts.sizes.measure import measure_cell
 from scripts.sizes.picture import draw_sizes
 from scripts.slim.wheel.wheel import slim_wheel
@@ -41,7 +43,7 @@ def audit(root: Path, options: argparse.Namespace) -> int:
         if options.json:
             show_document(for_json(render_audit(found, text, target, subject.digest)))
         else:
-            report.show_audit(found, subject.name, target)
+            show_audit(found, subject.name, target)
         codes.append(ExitCode.ACCEPTED if found.passed else ExitCode.REJECTED)
     return worst(codes)
 
@@ -57,7 +59,7 @@ def slim(root: Path, options: argparse.Namespace) -> int:
         except OSError as error:
             place = str(error.filename or wheel)
             raise ConfigError(str(error.strerror), place, "give a wheel's path, and an --output to write to") from error
-        report.show_slimmed(slimmed)
+        show_slimmed(slimmed)
         codes.append(ExitCode.REJECTED if slimmed.refusal else ExitCode.ACCEPTED)
     return worst(codes)
 
@@ -69,7 +71,7 @@ def sizes(root: Path, options: argparse.Namespace) -> int:
         raise ConfigError(f"a picture shows one cell, and {len(cells)} were selected", "--svg", "name one cell")
     for planned in cells:
         measured = measure_cell(project, planned, slim=not options.no_slim)
-        report.show_sizes(measured)
+        show_sizes(measured)
         if options.svg:
             write_atomic(options.svg, draw_sizes(measured).encode())
     return ExitCode.ACCEPTED
@@ -81,7 +83,7 @@ def _policies(matrix: Matrix, name: str, target: Target) -> list[list[AuditRule]
     if image is None or not image.audit:
         known = name_some((each.name for each in matrix.images.values() if each.audit), "write rules for one")
         raise ConfigError(f"no image `{name}` with [[audit]] rules", "--policy", known)
-    cells = [cell for cell in make_cells(matrix) if cell.image == name and cell.target == target]
+    cells = [cell for cell in matrix.cells if cell.image == name and cell.target == target]
     if not cells:
         raise ConfigError(f"no cell of `{name}` is for {target.id}", "--policy", "give another target")
     return [select_rules(image.audit, cell) for cell in cells]

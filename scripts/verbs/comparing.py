@@ -7,21 +7,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from scripts import report
-from scripts.compare.asked import PARTS
 from scripts.compare.engines import ENGINES
 from scripts.compare.figures import Missing
 from scripts.compare.gather import Comparison, gather
+from scripts.compare.parts import PARTS
 from scripts.compare.run import Asked, Subject, measure
 from scripts.compare.write import write_report
 from scripts.console import note
 from scripts.errors import ConfigError, ExitCode
-from scripts.matrix import Matrix, explain_absence, make_cells
+from scripts.matrix import Matrix, explain_absence
 from scripts.model import Target
 from scripts.pipeline import Job, Options, Stage, make_jobs, open_bench
 from scripts.plan import PlannedCell, Selection, make_plan
 from scripts.project import Project
 from scripts.registry.reference import check_digest
+from scripts.report.comparison import show_comparison
 from scripts.text import name_some
 
 
@@ -36,7 +36,7 @@ def compare(root: Path, options: argparse.Namespace) -> int:
     subjects = [Subject(job, asked.limit_gib) for job in jobs]
     machine, undecided = ("", {}) if options.report_only else measure(open_bench(project), subjects, asked)
     comparison = gather(project.workspace, target, subjects, absent, machine, undecided)
-    report.show_comparison(comparison)
+    show_comparison(comparison)
     for file in write_report(comparison, options.output or project.workspace.comparisons):
         note(str(file))
     return judge(comparison, asked.parts, bool(undecided))
@@ -70,7 +70,7 @@ def choose_cells(
     if unknown := [name for name in names if name not in known]:
         raise ConfigError(f"no engine {', '.join(unknown)}", "--engine", name_some(known))
     wanted = names or known
-    there = {cell.image for cell in make_cells(matrix) if cell.target == target}
+    there = {cell.image for cell in matrix.cells if cell.target == target}
     absent = {name: explain_absence(matrix, name, target.id) for name in wanted if name not in there}
     images = [name for name in wanted if name in there]
     if not images:

@@ -7,18 +7,19 @@ import time
 from functools import partial
 from pathlib import Path
 
-from scripts import report
 from scripts.bundle.case import OWNERS
 from scripts.bundle.owners import merge_entries, read_owners
 from scripts.console import note
+from scripts.engines import find_running
 from scripts.errors import ConfigError, ExitCode, Undecided
 from scripts.feed import Entry, read_feed
 from scripts.garbage import check_clock, delete, find_garbage
 from scripts.pipeline import Options, Stage, make_jobs, service
 from scripts.plan import Selection, make_plan, require_buildable
-from scripts.project import Project, find_running
+from scripts.project import Project
 from scripts.publish.stamp import name_repository
 from scripts.registry.client import Registry
+from scripts.report.garbage import show_garbage
 
 
 def retire(root: Path, options: argparse.Namespace) -> int:
@@ -63,7 +64,7 @@ def gc(root: Path, options: argparse.Namespace) -> int:
         # Of a cell that the matrix has no more nobody can say which image it was of: it is looked for everywhere.
         mine = partial(lambda image, cell: owner.get(cell, image) == image, image)
         found.append(find_garbage(registry, repository, entries, mine, builds, now))
-    report.show_garbage(found)
+    show_garbage(found)
     if not options.delete:
         note("nothing was deleted: --delete removes these")
         return ExitCode.ACCEPTED

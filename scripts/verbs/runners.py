@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from scripts import report
 from scripts.attest.seal import open_sealer
 from scripts.console import show_document
 from scripts.errors import ConfigError, ExitCode
@@ -17,6 +16,8 @@ from scripts.project import Project
 from scripts.publish.stamp import name_repository
 from scripts.registry.client import Registry
 from scripts.registry.reference import check_digest
+from scripts.report.cells import show_cells
+from scripts.report.runners import show_drawn
 from scripts.runners import Runners, draw_builds, draw_tests, read_gpus
 from scripts.verbs.selection import open_cells, read_selection
 
@@ -37,7 +38,7 @@ def matrix(root: Path, options: argparse.Namespace) -> int:
     else:
         verdicts = {name: judge_cell(project.workspace, job) for name, job in jobs.items()}
         drawn = draw_tests(plan, jobs, verdicts, runners)
-    report.show_drawn(drawn, options.what)
+    show_drawn(drawn, options.what)
     show_document(f"rows={drawn.render()}")
     # To build nothing would look like a success; that nothing is left to be tested is one.
     return ExitCode.INCONCLUSIVE if options.what == "build" and not drawn.rows else ExitCode.ACCEPTED
@@ -64,5 +65,5 @@ def promote(root: Path, options: argparse.Namespace) -> int:
         raise ConfigError(cause, "--evidence", "name one")
     name_repository(project.site.registry, jobs[0].planned.image.name)  # a name that no registry could have is refused
     row = promote_tested(project, jobs[0], options.evidence, Registry())
-    report.show_cells([row])
+    show_cells([row])
     return row.exit_code

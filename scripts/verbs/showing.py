@@ -8,7 +8,6 @@ from dataclasses import asdict
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from scripts import report
 from scripts.bundle.case import OWNERS
 from scripts.bundle.owners import merge_entries, read_owners
 from scripts.catalogue.gather import gather
@@ -18,6 +17,7 @@ from scripts.errors import ExitCode
 from scripts.feed import read_feed, trace_stamps
 from scripts.project import Project
 from scripts.publish.stamp import name_repository
+from scripts.report.history import show_history
 from scripts.text import for_json
 from scripts.workspace import Workspace
 
@@ -55,7 +55,7 @@ def history(root: Path, options: argparse.Namespace) -> int:
     if options.json:
         show_document(for_json([asdict(entry) | {"stamp": done} for entry, done in traced], indent=2))
     elif traced:
-        report.show_history(traced)
+        show_history(traced)
     else:
         note(f"there is no verdict of {', '.join(patterns)} in the feed")
     return ExitCode.ACCEPTED

@@ -6,13 +6,13 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from scripts import report
 from scripts.console import note, step
 from scripts.errors import ExitCode, HallmarkError, worst
 from scripts.files import write_atomic
 from scripts.lock.slots import recipe_slot, suite_slot
 from scripts.lock.update import update_recipe, update_suite
 from scripts.matrix import load_matrix
+from scripts.report.proposals import show_proposals
 from scripts.site import PipSettings, Site, read_pip_settings
 from scripts.update.propose import Proposal, propose
 from scripts.update.rewrite import rewrite
@@ -39,7 +39,7 @@ def update(root: Path, options: argparse.Namespace) -> int:
         except HallmarkError as error:
             codes.append(error.exit_code)
             proposals[proposals.index(proposal)] = replace(proposal, why=f"not taken: {error.problems[0]}")
-    report.show_proposals(proposals)
+    show_proposals(proposals)
     if newer and not options.dry_run:
         note("nothing was built or tested with these: `nox -s build`, then `verify-…` where the GPU is")
     return worst(codes)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from scripts import report
 from scripts.attest.extra import needing_sigstore
 from scripts.attest.keys import read_public_key
 from scripts.console import show_document
@@ -15,6 +14,7 @@ from scripts.pipeline.expected import expect
 from scripts.plan import make_plan
 from scripts.registry.client import Registry
 from scripts.registry.reference import parse_image
+from scripts.report.verification import render_verification, show_verification
 from scripts.text import for_json
 from scripts.verdict import EXIT_CODES
 from scripts.verify.signed import ByIdentity, ByKey, Trust
@@ -28,9 +28,9 @@ def verify(root: Path, options: argparse.Namespace) -> int:
     image = parse_image(options.reference)
     found = verify_image(Registry(), image, read_trust(options), options.cell, know_cells(root))
     if options.json:
-        show_document(for_json(report.render_verification(found), indent=2))
+        show_document(for_json(render_verification(found), indent=2))
     else:
-        report.show_verification(found)
+        show_verification(found)
     return EXIT_CODES[found.verdict]
 
 

@@ -25,9 +25,10 @@ from zstandard import ZstdDecompressor
 from scripts.audit.images import read_layout, read_registry
 from scripts.audit.local import read_local
 from scripts.engine import Engine
+from scripts.engines import open_engine
 from scripts.files import CHUNK
 from scripts.oci.layout import Layout
-from scripts.project import Project, open_engine
+from scripts.project import Project
 from scripts.registry.client import Registry
 from scripts.registry.reference import parse_image
 from tests.unit.builders import REPOSITORY_ROOT

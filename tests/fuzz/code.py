@@ -13,7 +13,7 @@ from scripts.audit.library import Library, dump_libraries, parse_library
 from scripts.audit.listing import parse_listing
 from scripts.gpucode import Entry, GpuCodeError, parse_gpu_code, runs_on
 from scripts.model import Target
-from scripts.report import show_audit
+from scripts.report.libraries import show_audit
 from scripts.slim.elf.library import slim_bytes
 from tests.fuzz.mutate import Span, mutate_bytes, write_json
 from tests.fuzz.mutate import mutate_value as mutate_json_value

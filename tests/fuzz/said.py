@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from scripts import console, report
+from scripts import console
 from scripts.attest.envelope import ENVELOPE_TYPE, PAYLOAD_TYPE, list_signatures
 from scripts.attest.keyless import Identity, open_identity
 from scripts.attest.keys import read_public_key
@@ -30,6 +30,8 @@ from scripts.errors import HallmarkError
 from scripts.feed import read_feed, trace_stamps
 from scripts.oci.descriptor import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from scripts.registry.reference import ImageName
+from scripts.report.bundles import show_bundle
+from scripts.report.verification import render_verification, show_verification
 from scripts.smoke.trial import parse_results
 from scripts.text import for_json
 from scripts.verify.signed import ByKey
@@ -88,8 +90,8 @@ def verify_attached(data: bytes, folder: Path) -> None:
     key = ByKey(make_signer().public) if len(data) % 4 == 0 else None
     expected = EXPECTED if len(data) % 3 else None
     found = verify(registry, ImageName(REPOSITORY, TAG, ""), key, "", lambda cell: expected)
-    report.show_verification(found)
-    for_json(report.render_verification(found), indent=2)
+    show_verification(found)
+    for_json(render_verification(found), indent=2)
 
 
 class _Silent:
@@ -134,7 +136,7 @@ def check(data: bytes, folder: Path) -> None:
     path = folder / "alice.json"
     path.write_bytes(data)
     found = check_bundle(make_lab()[0].project, path)
-    report.show_bundle(path, found)
+    show_bundle(path, found)
 
 
 def make_kept() -> list[bytes]:

@@ -14,7 +14,7 @@ from scripts.lock.lockfile import read_lock
 from scripts.matrix import load_matrix
 from scripts.plan import make_plan
 from scripts.registry.auth import find_credentials, parse_challenges
-from scripts.report import show_plan
+from scripts.report.plan import show_plan
 from tests.fuzz.mutate import mutate_bytes, mutate_json, mutate_text, mutate_value, write_toml
 from tests.fuzz.subject import Subject
 from tests.unit.builders import write_component, write_locked_project, write_project

@@ -19,7 +19,7 @@ from scripts.gpucode import Entry
 from scripts.index.files import read_requirements
 from scripts.index.solve import FoundFile
 from scripts.lock.records import find_record, list_installed
-from scripts.report import show_slimmed
+from scripts.report.libraries import show_slimmed
 from scripts.slim.wheel.wheel import slim_wheel
 from tests.fuzz.code import make_slimmable, mutate_library, show
 from tests.fuzz.mutate import Span, mutate_bytes, mutate_text

@@ -14,10 +14,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from scripts.assemble.steps import make_steps
-from scripts.assemble.types import BuildOptions, CompileStep
+from scripts.assemble.types import CompileStep
 from scripts.engine.images import load_layout
 from scripts.matrix import Scenario
-from scripts.model import Outcome, Result
+from scripts.model import BuildOptions, Outcome, Result
 from scripts.pipeline import Bench, open_bench
 from scripts.pipeline.obtain import obtain_image, obtain_wheel
 from scripts.plan import Selection, make_plan

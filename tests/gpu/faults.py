@@ -21,6 +21,7 @@ from queue import SimpleQueue
 
 from scripts.compare import run as comparing
 from scripts.engine import Engine
+from scripts.engines import open_engine
 from scripts.matrix import Scenario
 from scripts.model import Result
 from scripts.pipeline.abreast import run_abreast
@@ -28,7 +29,7 @@ from scripts.pipeline.candidate import read_candidate
 from scripts.pipeline.job import Job, Options, Stage, make_jobs
 from scripts.pipeline.judge import recall_scenarios
 from scripts.plan import Selection, make_plan
-from scripts.project import Project, open_engine
+from scripts.project import Project
 from scripts.smoke.gpu import Gpu, find_gpus, hold_targets
 from scripts.smoke.smoke import lay_out, make_environment, open_cache
 from scripts.smoke.trial import GIB

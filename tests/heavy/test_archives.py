@@ -19,7 +19,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from scripts.assemble.steps import make_steps
-from scripts.assemble.types import BuildOptions, Step
+from scripts.assemble.types import Step
 from scripts.engine import Engine
 from scripts.engine.sandbox import Request, open_sandbox
 from scripts.errors import ConfigError, Undecided
@@ -28,6 +28,7 @@ from scripts.files import link_or_copy
 from scripts.lock import image_slot, read_slot, recipe_slot
 from scripts.lock.update import update_recipe
 from scripts.matrix import Recipe, load_matrix
+from scripts.model import BuildOptions
 from scripts.oci.layout import Layout
 from scripts.pipeline import open_bench
 from scripts.pipeline.obtain import load, obtain

@@ -20,16 +20,17 @@ from filelock import FileLock
 from xdist.scheduler import LoadScopeScheduling
 
 from scripts.assemble.steps import make_steps
-from scripts.assemble.types import BuildOptions, Step
+from scripts.assemble.types import Step
 from scripts.engine import Embedded, Engine
+from scripts.engines import open_engine
 from scripts.files import link_or_copy
 from scripts.lock import read_slot, tools_slot
-from scripts.model import LockedFile
+from scripts.model import BuildOptions, LockedFile
 from scripts.pipeline import open_bench
 from scripts.pipeline.candidate import Candidate, read_candidate
 from scripts.pipeline.obtain import obtain
 from scripts.plan import Selection, make_plan
-from scripts.project import Project, open_engine
+from scripts.project import Project
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent

@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from scripts.compare.asked import PARTS, make_part
+from scripts.compare.asked import make_part
 from scripts.compare.engines import ENGINES
+from scripts.compare.parts import PARTS
 from scripts.matrix import load_matrix
 from scripts.model import Outcome, Result
 from scripts.smoke.gpu import Gpu

@@ -36,6 +36,7 @@ ORDER = [
     ["verdict", "feed"],
     ["publish", "verify"],
     ["project"],
+    ["engines"],
     ["pipeline"],
     ["bundle"],
     ["catalogue", "compare", "doctor", "garbage", "reproduce", "runners", "sizes", "trim", "update"],
@@ -100,6 +101,18 @@ def find_cycle(sources: Mapping[str, str]) -> list[str]:
     return []
 
 
+def find_behind(module: str, sources: Mapping[str, str]) -> set[str]:
+    """A module, and all of the project that is imported with it: what it names, what that names, and their packages."""
+    behind: set[str] = set()
+    asked = {module}
+    while asked:
+        behind |= asked
+        named = {name for each in asked for name in imports_of(sources[each], sources)}
+        packages = {name.rpartition(".")[0] for name in asked | named}
+        asked = ((named | packages) & set(sources)) - behind
+    return behind
+
+
 def test_imports_run_one_way() -> None:
     assert find_violations(SOURCES) == []
 
@@ -110,6 +123,13 @@ def test_every_place_in_the_order_is_taken() -> None:
 
 def test_no_module_imports_itself_in_a_circle() -> None:
     assert find_cycle(SOURCES) == []
+
+
+def test_what_shows_the_plan_imports_no_engine_and_no_registry() -> None:
+    """Half of its time went into modules that it does not use."""
+    behind = find_behind("scripts.verbs.planning", SOURCES) | find_behind("scripts.command", SOURCES)
+    assert {"command", "matrix", "plan", "report", "verbs"} <= {unit_of(module) for module in behind}
+    assert {"answers", "attest", "engine", "oci", "registry", "zips"} & {unit_of(module) for module in behind} == set()
 
 
 def test_every_module_is_short() -> None:
@@ -167,3 +187,10 @@ def test_a_cycle_is_found() -> None:
     sources = {"scripts.a": "from scripts.b import x", "scripts.b": "import scripts.c", "scripts.c": "import scripts.a"}
     assert sorted(set(find_cycle(sources))) == ["scripts.a", "scripts.b", "scripts.c"]
     assert find_cycle({"scripts.a": "from scripts import b", "scripts.b": "import json"}) == []
+
+
+def test_what_is_behind_a_module_is_found() -> None:
+    sources = {"scripts": "", "scripts.a": "import json", "scripts.b": "from scripts.c.d import x"}
+    sources |= {"scripts.c": "from scripts.c import e", "scripts.c.d": "", "scripts.c.e": "import scripts.a"}
+    assert find_behind("scripts.b", sources) == set(sources)
+    assert find_behind("scripts.a", sources) == {"scripts", "scripts.a"}

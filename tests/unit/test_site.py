@@ -87,7 +87,10 @@ def test_an_empty_variable_is_as_good_as_none() -> None:
                 {"HALLMARK_GPU_HOST": text},
                 f"HALLMARK_GPU_HOST={text} is no engine's address, nor a docker context's name",
             )
-            for text in ("--help", "me@gpubox", "ssh://", "http://gpubox", "two words", "ssh://me@gpu box", "a/b")
+            for text in (
+                *("--help", "me@gpubox", "ssh://", "http://gpubox", "two words", "ssh://me@gpu box", "a/b"),
+                *("ssh://-oProxyCommand=x", "ssh://me@-oProxyCommand=x", "tcp://gpubox:99999", "tcp://:2", "unix://a"),
+            )
         ),
         ({"HALLMARK_BUILDER": "--help"}, "HALLMARK_BUILDER=--help is no builder's name, nor a list of them: a,b"),
         ({"HALLMARK_BUILDER": "a b"}, "next: `docker buildx ls` lists the names"),
@@ -98,6 +101,9 @@ def test_an_empty_variable_is_as_good_as_none() -> None:
         ({"HALLMARK_REGISTRY": "team"}, "HALLMARK_REGISTRY=team is no registry"),
         ({"HALLMARK_REGISTRY": "a.b/Team"}, "next: write it as registry.example.com/team or 127.0.0.1:5000"),
         ({"HALLMARK_REGISTRY": "a.b:٥٠"}, "HALLMARK_REGISTRY=a.b:٥٠ is no registry"),
+        ({"HALLMARK_REGISTRY": "/"}, "HALLMARK_REGISTRY=/ is no registry"),
+        ({"HALLMARK_REGISTRY": "127.0.0.1:65536/a"}, "HALLMARK_REGISTRY=127.0.0.1:65536/a is no registry"),
+        ({"HALLMARK_REGISTRY": "[::1]:0"}, "HALLMARK_REGISTRY=[::1]:0 is no registry"),
         ({"HALLMARK_MIRRORS": "https://a.b ftp://c"}, "HALLMARK_MIRRORS: ftp://c is no address"),
         ({"HALLMARK_MIRRORS": "https://[::1"}, "HALLMARK_MIRRORS: https://[::1 is no address"),
         ({"HALLMARK_MIRRORS": "https://a:b"}, "HALLMARK_MIRRORS: https://a:b is no address"),
@@ -122,6 +128,13 @@ def test_a_variable_that_cannot_be_meant_is_refused(environment: dict[str, str],
     assert caught.value.problems[0].next_step
 
 
+@pytest.mark.parametrize(
+    "host", ["gpubox.lan", "ssh://me@gpubox:22/run/docker.sock", "tcp://[::1]:2376", "unix:///run/docker.sock"]
+)
+def test_an_engine_is_named_as_the_docker_cli_takes_it(host: str) -> None:
+    assert Site.from_environment({"HALLMARK_GPU_HOST": host}).gpu_host == host
+
+
 def test_all_that_is_wrong_is_told_at_once() -> None:
     signing = ("SIGNING", "SIGNING_KEY", "SIGNING_TRUST")
     names = ("BUILDER", "COMPRESSION", "ENGINE", "MIRRORS", "REGISTRY", *signing, "WHEELS", "WRONG")
@@ -135,6 +148,7 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
 @given(
     st.from_regex(r"[a-z0-9.:/_\[\]-]{1,24}", fullmatch=True)
     | st.sampled_from(["localhost", "localhost:5000", "a.b", "A-1.b:99/x__y/z--z", "[::1]:5000/a", "x:5000", "a.b/"])
+    | st.sampled_from(["a.b:65535", "a.b:65536/c", "x:0", "x-:1"])
 )
 def test_a_registry_is_one_where_an_image_in_it_is_one(text: str) -> None:
     try:

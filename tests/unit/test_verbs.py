@@ -21,13 +21,12 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from scripts import verbs
 from scripts.assemble.steps import make_steps
-from scripts.assemble.types import BuildOptions
 from scripts.audit.library import Library
 from scripts.audit.subject import Subject
 from scripts.command import main, make_parser
 from scripts.compare import run as compare_run
-from scripts.compare.asked import PARTS
 from scripts.compare.engines import ENGINES
+from scripts.compare.parts import PARTS
 from scripts.compare.run import Asked
 from scripts.doctor.examine import Examination
 from scripts.doctor.seen import Finding, Mark
@@ -35,7 +34,7 @@ from scripts.engine import Engine
 from scripts.errors import ExitCode, Undecided
 from scripts.feed import Entry, append_entry
 from scripts.matrix import explain_absence, load_matrix
-from scripts.model import Outcome, Result, Verdict
+from scripts.model import BuildOptions, Outcome, Result, Verdict
 from scripts.pipeline import CellReport, Job, Stage
 from scripts.plan import make_plan
 from scripts.redact import Private
@@ -610,7 +609,7 @@ def test_clean_asks_the_gpu_host_too_and_not_without_an_engine_here(
     here, there = FakeDocker().engine(), FarDocker().far_engine()
     cleaned: list[list[Engine]] = []
     monkeypatch.setenv("HALLMARK_GPU_HOST", "ssh://me@gpubox")
-    monkeypatch.setattr("scripts.project.open_remote", lambda address, path: there)
+    monkeypatch.setattr("scripts.engines.open_remote", lambda address, path: there)
     monkeypatch.setattr(cells, "open_builder", lambda *_: None)
 
     def clean(workspace: Workspace, engines: list[Engine], *_: Any, **__: Any) -> int:

@@ -4,7 +4,10 @@ import io
 import os
 import struct
 import time
+import tracemalloc
 import zipfile
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -178,7 +181,8 @@ def central(data: bytes, offset: int, value: int) -> bytes:
     return data[:at] + struct.pack("<I", value) + data[at + 4 :]
 
 
-BODY = make({"x": bytes(range(256)) * 9})
+DATA = bytes(range(256)) * 9
+BODY = make({"x": DATA})
 
 
 @pytest.mark.parametrize(
@@ -192,6 +196,7 @@ BODY = make({"x": bytes(range(256)) * 9})
         (central(BODY, 42, 1 << 30), "`x` lies past its end"),
         (BODY[:-6] + struct.pack("<I", 1 << 16) + BODY[-2:], "`x` lies past its end"),
         (central(BODY, 42, 1), "`x` is not where the directory says"),
+        (BODY[:30] + b"y" + BODY[31:], "`x` is not where the directory says"),
         (BODY[:40] + b"\xff" * 20 + BODY[60:], "`x` cannot be unpacked"),
     ],
 )
@@ -218,6 +223,67 @@ def test_a_member_is_checked_piece_by_piece(tmp_path: Path, monkeypatch: pytest.
             found.check(found.members["x"])
 
 
+def deflated(data: bytes, spoil: Callable[[bytes], bytes]) -> bytes:
+    """An archive of one member `x`, whose stream is not what it was made as; sizes and checksum are of the data."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    packed = spoil(packer.compress(data) + packer.flush())
+    common = (20, 0, 8, 0, 0x21, zlib.crc32(data), len(packed), len(data), 1)
+    local = struct.pack("<4sHHHHHIIIHH", b"PK\x03\x04", *common, 0) + b"x" + packed
+    directory = struct.pack("<4sHHHHHHIIIHHHHHII", b"PK\x01\x02", 20, *common, 0, 0, 0, 0, 0o644 << 16, 0) + b"x"
+    return local + directory + struct.pack("<4sHHHHIIH", b"PK\x05\x06", 0, 0, 1, 1, len(directory), len(local), 0)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("chunk", [100, 1 << 20])
+def test_a_stream_that_ends_before_its_member_does_is_not_read_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(module, "CHUNK", chunk)
+    found = opened(tmp_path, deflated(bytes(3 << 20), lambda packed: packed + b"more" * 400))
+    member = found.members["x"]
+    assert found.read(member) == bytes(3 << 20)
+    found.check(member)
+    assert found.read_start(member, 4 << 20) == bytes(3 << 20)
+
+
+def test_a_stream_without_an_end_is_damage_however_it_is_read(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 9
+    found = opened(tmp_path, deflated(data, lambda packed: b"\x00" + struct.pack("<HH", 2304, 2304 ^ 0xFFFF) + data))
+    member = found.members["x"]
+    for read in (found.read, found.check, lambda member: found.read_start(member, 9000)):
+        with pytest.raises(Undecided, match="`x` cannot be unpacked"):
+            read(member)
+
+
+def test_what_a_member_has_beyond_its_size_is_not_unpacked(tmp_path: Path) -> None:
+    """A megabyte can hold a gigabyte."""
+    found = opened(tmp_path, central(deflated(bytes(64 << 20), bytes), 24, 10))
+    tracemalloc.start()
+    with pytest.raises(Undecided, match="is not what its checksum says"):
+        found.check(found.members["x"])
+    assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("size", [0, 1, 2303, 2305])
+def test_what_is_left_of_a_member_is_read_and_checked(
+    size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library of which the directory says that it has no byte would otherwise be none."""
+    monkeypatch.setattr(module, "CHUNK", 100)
+    found = opened(tmp_path, BODY)
+    with found.open(found.members["x"]) as stream:
+        assert [stream.read(250), stream.read(0), stream.read(6)] == [DATA[:250], b"", DATA[250:256]]
+    with found.open(found.members["x"]) as stream:
+        assert [stream.read(3000), stream.read(1)] == [DATA, b""]
+    found = opened(tmp_path, central(BODY, 24, size))
+    with (
+        pytest.raises(Undecided, match="`x` is not what its checksum says"),
+        found.open(found.members["x"]) as stream,
+    ):
+        stream.read(min(size, 6))
+
+
 @given(st.data())
 @settings(max_examples=150, deadline=None)
 def test_a_changed_archive_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, draw: st.DataObject) -> None:
@@ -233,14 +299,15 @@ def test_a_changed_archive_is_read_or_refused(tmp_path_factory: pytest.TempPathF
         pass
 
 
-def test_one_member_under_many_names_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("place", "cause"), [(0, "`b.so` is not where the directory says"), (34, "share bytes")])
+def test_no_byte_is_of_two_members(place: int, cause: str, tmp_path: Path) -> None:
     """What is unpacked once for each name costs as many times what it takes in the file."""
-    data = bytearray(make({"a.so": b"x" * 100, "b.so": b"x" * 100, "padding": bytes(range(256)) * 40}))
-    second = data.index(b"PK\3\4", 4)
-    entry = data.index(b"PK\1\2", data.index(b"PK\1\2") + 4)  # of b.so, which becomes a second name of a.so
-    assert data[entry + 46 : entry + 50] == b"b.so" and struct.unpack_from("<I", data, entry + 42)[0] == second
-    struct.pack_into("<I", data, entry + 42, 0)
-    assert "share bytes" in refusal(tmp_path, bytes(data))
+    within = make({"b.so": b"x" * 100}, zipfile.ZIP_STORED)[: 34 + 100]  # as it would lie in an archive of its own
+    data = bytearray(make({"a.so": within, "b.so": b"x" * 100}, zipfile.ZIP_STORED))
+    entry = data.rindex(b"PK\1\2")
+    assert data[entry + 46 : entry + 50] == b"b.so"
+    struct.pack_into("<I", data, entry + 42, place)
+    assert cause in refusal(tmp_path, bytes(data))
 
 
 def test_a_directory_is_bounded_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,8 +29,8 @@ def rewrite_record(record: str, names: WheelNames, changed: Mapping[str, tuple[s
     seen = set()
     try:
         for path, digest, size in csv.reader(io.StringIO(record, newline="")):
-            if any(ord(letter) < 32 for letter in path):
-                raise ValueError("a name with a control character")
+            if any(ord(letter) < 32 for letter in f"{path}{digest}{size}"):
+                raise ValueError("a control character")
             if not names.is_signature(path):
                 name = names.rename(path)
                 seen.add(name)

@@ -7,8 +7,9 @@ import pytest
 
 from scripts.assemble.bake import render_bake
 from scripts.assemble.steps import make_steps
-from scripts.assemble.types import BuildOptions, Step
+from scripts.assemble.types import Step
 from scripts.matrix import Matrix
+from scripts.model import BuildOptions
 from scripts.plan import Selection, make_plan
 from scripts.workspace import Workspace
 from tests.unit.builders import DATA, write_locked_project

@@ -10,12 +10,12 @@ import pytest
 from scripts.assemble import build_ids
 from scripts.assemble.components import make_compile_steps, step_folder
 from scripts.assemble.steps import make_steps
-from scripts.assemble.types import BuildOptions, CompileStep, Step
+from scripts.assemble.types import CompileStep, Step
 from scripts.errors import ConfigError
 from scripts.lock.lockfile import Lock, read_lock, write_lock
 from scripts.lock.slots import all_slots, component_slot, list_compiled
 from scripts.matrix import load_matrix
-from scripts.model import LockedFile, LockedTree
+from scripts.model import BuildOptions, LockedFile, LockedTree
 from scripts.plan import Selection, make_plan
 from tests.unit.builders import BASE, EPOCH, PYTHON, edit, lock_bytes, make_cell, write
 

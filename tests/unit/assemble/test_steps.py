@@ -9,11 +9,12 @@ import pytest
 
 from scripts.assemble import build_ids as module
 from scripts.assemble.steps import make_steps
-from scripts.assemble.types import BuildOptions, Step
+from scripts.assemble.types import Step
 from scripts.errors import ConfigError
 from scripts.lock import Lock
 from scripts.lock.lockfile import read_lock, write_lock
 from scripts.matrix import load_matrix
+from scripts.model import BuildOptions
 from scripts.plan import Selection, make_plan
 from tests.unit.builders import BASE, EPOCH, edit, lock_bytes, write, write_locked_project, write_locks
 

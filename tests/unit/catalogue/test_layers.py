@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -37,6 +38,16 @@ def test_what_is_not_the_digests_is_none(data: bytes, tmp_path: Path) -> None:
     assert {each.holds for each in read_layers(layout.digest, run, nowhere)} == {""}
     (run / "manifest.json").write_bytes(data)
     assert read_layers(layout.digest, run, nowhere) == ()
+
+
+def test_words_of_another_configuration_are_none(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    layout = make_layout(tmp_path / "made", "one")
+    keep_image(workspace, BUILD, layout)
+    history = [{"created_by": f"hallmark: part {number}"} for number, _ in enumerate(layout.layers)]
+    (workspace.run(BUILD) / "config.json").write_text(json.dumps({"history": history}))
+    found = read_layers(layout.digest, workspace.run(BUILD), tmp_path / "nowhere")
+    assert [each.holds for each in found] == [""] * len(history)
 
 
 def test_what_is_shared_is_counted_once_and_the_most_comes_first() -> None:

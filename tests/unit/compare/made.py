@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from scripts.compare.asked import PARTS
 from scripts.compare.gather import Column, Comparison
+from scripts.compare.parts import PARTS
 from scripts.compare.rows import Row, Section
 from scripts.model import Outcome, Result
 from scripts.smoke.smoke import Evidence

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from measure import make_checks
 
-from scripts.compare.asked import HELD, PARTS, find_gap, make_part, split_memory
+from scripts.compare.asked import HELD, find_gap, make_part, split_memory
 from scripts.compare.engines import ENGINES
 from scripts.compare.models import MODELS
+from scripts.compare.parts import PARTS
 from tests.unit.builders import RTX, make_cell
 
 VLLM, SGLANG = ENGINES["vllm"], ENGINES["sglang"]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.gpucode import Kind, Support, jit_driver_floor, runs_on, toolkit_of_capability, toolkit_of_ptx
-from scripts.matrix import load_matrix, make_cells
+from scripts.matrix import load_matrix
 from tests.unit.builders import REPOSITORY_ROOT
 
 CAPABILITIES = ("7.5", "8.0", "8.6", "8.7", "8.9", "9.0", "10.0", "10.1", "10.3", "11.0", "12.0", "12.1")
@@ -202,6 +202,6 @@ def test_no_first_toolkit_is_guessed(compute: str) -> None:
 
 
 def test_every_gpu_of_the_matrix_has_a_first_toolkit_that_its_cuda_lines_reach() -> None:
-    for cell in make_cells(load_matrix(REPOSITORY_ROOT)):
+    for cell in load_matrix(REPOSITORY_ROOT).cells:
         if cell.cuda:
             assert numbers(toolkit_of_capability(cell.target.compute)) <= numbers(cell.cuda.id), cell.id

@@ -14,7 +14,7 @@ from scripts.lock import recipe_slot
 from scripts.lock.gates import check_recipes, find_problems, list_sets, needed_files, select_files
 from scripts.lock.lockfile import Lock, read_lock, write_lock
 from scripts.lock.records import Record
-from scripts.matrix import Image, Matrix, load_matrix, make_cells
+from scripts.matrix import Image, Matrix, load_matrix
 from scripts.model import LockedFile
 from tests.unit.builders import (
     EPOCH,
@@ -137,7 +137,7 @@ def test_a_rule_for_one_compute_capability_leaves_the_other_open(root: Path) -> 
 def test_an_omission_of_what_is_not_there_is_refused(root: Path) -> None:
     append(root, OMIT)
     matrix = load_matrix(root)
-    [cell] = [cell for cell in make_cells(matrix) if cell.id == "serve-cu130-5090-wheel"]
+    [cell] = [cell for cell in matrix.cells if cell.id == "serve-cu130-5090-wheel"]
     image: Image = matrix.images["serve"]
     with pytest.raises(ConfigError, match="serve-cu130-sm120-wheel has no distribution two"):
         select_files(image, cell, [ONE])

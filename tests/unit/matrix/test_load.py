@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.errors import ConfigError, ExitCode
-from scripts.matrix import load_matrix, make_cells
+from scripts.matrix import load_matrix
 from tests.unit.builders import BASE, MATRIX, REPOSITORY_ROOT, SERVE, edit, write, write_project
 
 SERVE_TOML = "images/serve/image.toml"
@@ -33,7 +33,7 @@ def problems_of(root: Path) -> list[str]:
 
 
 def test_the_repositorys_own_matrix_loads_and_its_ids_are_distinct() -> None:
-    ids = [cell.id for cell in make_cells(load_matrix(REPOSITORY_ROOT))]
+    ids = [cell.id for cell in load_matrix(REPOSITORY_ROOT).cells]
     assert {"vllm-cu128-5090", "vllm-cu128-5090-wheel", "vllm-cpu"} <= set(ids)
     assert len(ids) == len(set(ids))
 
@@ -50,7 +50,7 @@ def test_what_was_written_is_what_is_read(root: Path) -> None:
 
 
 def test_cells_are_the_product_less_the_exclusions(root: Path) -> None:
-    assert [cell.id for cell in make_cells(load_matrix(root))] == [
+    assert [cell.id for cell in load_matrix(root).cells] == [
         "serve-cu128-5090",
         "serve-cu128-5090-wheel",
         "train-cu128-5090",
@@ -218,7 +218,7 @@ PRO = 'pro = { name = "RTX PRO", compute = "12.0", driver = "570", memory = 96, 
 
 def test_targets_of_one_compute_capability_share_their_candidates(root: Path) -> None:
     edit(root / "matrix.toml", "cpu = {", f"{PRO}\ncpu = {{")
-    cells = make_cells(load_matrix(root))
+    cells = load_matrix(root).cells
     assert {cell.candidate for cell in cells if cell.target.id == "pro"} == {
         cell.candidate for cell in cells if cell.target.id == "5090"
     }
@@ -241,7 +241,7 @@ def test_a_cell_that_is_called_as_another_ones_candidate_is_refused(root: Path) 
 
 def test_a_cell_may_be_called_as_its_own_candidate(root: Path) -> None:
     edit(root / "matrix.toml", "cpu = {", PRO.replace("pro =", "sm120 =") + "\ncpu = {")
-    assert "serve-cu128-sm120" in [cell.id for cell in make_cells(load_matrix(root))]
+    assert "serve-cu128-sm120" in [cell.id for cell in load_matrix(root).cells]
 
 
 def test_an_image_that_is_called_as_a_candidate_is_refused(root: Path) -> None:
@@ -252,7 +252,7 @@ def test_an_image_that_is_called_as_a_candidate_is_refused(root: Path) -> None:
 
 
 def test_every_cell_of_one_gpu_is_there_for_the_other_of_its_compute_capability() -> None:
-    cells = make_cells(load_matrix(REPOSITORY_ROOT))
+    cells = load_matrix(REPOSITORY_ROOT).cells
     for one, other in (("5090", "pro6000"), ("h200", "h100")):
         found = [[(c.image, c.line, c.recipe) for c in cells if c.target.id == name] for name in (one, other)]
         assert found[0] == found[1] != []
@@ -425,3 +425,16 @@ def test_where_there_is_nothing_to_choose_from_this_is_said(root: Path) -> None:
     said = problems_of(root)
     assert any("unknown CUDA line `9.9` next: one of: cpu" in problem for problem in said)
     assert not any("one of: ," in problem or problem.endswith("one of:") for problem in said)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_garbage_is_looked_for_afterwards_as_before(root: Path, enabled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr("gc.isenabled", lambda: enabled)
+    monkeypatch.setattr("gc.disable", lambda: calls.append("disable"))
+    monkeypatch.setattr("gc.enable", lambda: calls.append("enable"))
+    load_matrix(root)
+    edit(root / "matrix.toml", "version = 1\n", "version = 2\n")
+    with pytest.raises(ConfigError):
+        load_matrix(root)
+    assert calls == ["disable", *(["enable"] if enabled else [])] * 2

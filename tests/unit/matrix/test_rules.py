@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.matrix import Matrix, load_matrix, make_cells, select_rules
+from scripts.matrix import Matrix, load_matrix, select_rules
 from scripts.model import Cell
 from tests.unit.builders import edit
 from tests.unit.matrix.serve import append
@@ -17,7 +17,7 @@ OMIT = '[[omit]]\ndistributions = ["big-thing"]\nreason = "not needed"\n'
 
 
 def cells_of(matrix: Matrix) -> dict[str, Cell]:
-    return {cell.id: cell for cell in make_cells(matrix)}
+    return {cell.id: cell for cell in matrix.cells}
 
 
 @pytest.mark.parametrize(
@@ -57,4 +57,4 @@ def test_a_rule_is_about_every_target_of_its_compute_capability(root: Path) -> N
     edit(root / "matrix.toml", "cpu = {", f"{pro}\ncpu = {{")
     matrix = load_matrix(append(root, NATIVE + 'compute = "12.0"\n'))
     rules = matrix.images["serve"].audit
-    assert {cell.target.id for cell in make_cells(matrix) if select_rules(rules, cell)} == {"5090", "pro"}
+    assert {cell.target.id for cell in matrix.cells if select_rules(rules, cell)} == {"5090", "pro"}

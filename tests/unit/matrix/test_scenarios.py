@@ -27,7 +27,7 @@ FULL: dict[str, Any] = SERVE | {
 
 def read(*tables: dict[str, Any]) -> tuple[tuple[Scenario, ...], list[str]]:
     problems: list[Problem] = []
-    items = [Table(item, "image.toml", problems, f"scenario.{number}") for number, item in enumerate(tables, 1)]
+    items = [Table(item, "image.toml", problems, ("scenario", str(number))) for number, item in enumerate(tables, 1)]
     return read_scenarios(items), [f"{problem.place} {problem.cause}" for problem in problems]
 
 

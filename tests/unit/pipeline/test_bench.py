@@ -55,7 +55,7 @@ def test_the_gate_is_the_engine_of_the_gpu_host_where_there_is_one(lab: Lab, mon
         asked.append((address, path))
         return FarDocker().far_engine()
 
-    monkeypatch.setattr("scripts.project.open_remote", open_remote)
+    monkeypatch.setattr("scripts.engines.open_remote", open_remote)
     lab.site = replace(lab.site, gpu_host="gpubox")
     bench = open_bench(lab.project)
     assert asked == [("gpubox", "/opt/bin")] and bench.gate is bench.remote is not bench.engine

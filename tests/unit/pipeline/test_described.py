@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from scripts.assemble.types import BuildOptions
 from scripts.attest.keyless import open_identity
 from scripts.attest.keys import read_public_key
 from scripts.attest.sbom import list_contents
@@ -18,7 +17,7 @@ from scripts.errors import ExitCode
 from scripts.feed import read_feed
 from scripts.fetch import Cache
 from scripts.matrix import load_matrix
-from scripts.model import Outcome, Verdict
+from scripts.model import BuildOptions, Outcome, Verdict
 from scripts.pipeline import Options, Stage, make_jobs
 from scripts.pipeline.described import describe_job, licences_in
 from scripts.pipeline.run import run_cell

@@ -13,7 +13,8 @@ from scripts.matrix import load_matrix
 from scripts.model import Verdict
 from scripts.pipeline import CellReport, CellVerdict
 from scripts.plan import make_plan
-from scripts.report import show_cells, show_plan, show_reproductions, show_verdicts
+from scripts.report.cells import show_cells, show_reproductions, show_verdicts
+from scripts.report.plan import show_plan
 from scripts.reproduce import Reproduction
 from tests.unit.builders import write_project
 

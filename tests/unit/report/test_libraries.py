@@ -8,7 +8,7 @@ from scripts.audit.judge import judge, judge_unknown
 from scripts.audit.library import Library
 from scripts.matrix import AuditRule
 from scripts.model import Coverage
-from scripts.report import show_audit
+from scripts.report.libraries import show_audit
 from tests.unit.audit.made import library, rule
 from tests.unit.builders import RTX
 

@@ -12,7 +12,7 @@ from zstandard import ZstdCompressor
 from scripts.errors import Undecided
 from scripts.fetch import Cache
 from scripts.model import LockedFile
-from scripts.report import show_sizes
+from scripts.report.sizes import show_sizes
 from scripts.sizes import measure
 from scripts.sizes.measure import CellSizes, DistributionSize, Size
 from scripts.sizes.picture import draw_sizes

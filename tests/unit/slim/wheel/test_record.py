@@ -49,9 +49,12 @@ def test_what_is_written_is_read_as_it_was_or_refused(paths: list[str]) -> None:
 
 
 @pytest.mark.parametrize("path", ["a\rb", "a\nb", "a\0b"])
-def test_a_name_that_would_break_a_line_is_refused(path: str) -> None:
+def test_what_would_break_a_line_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match="RECORD is not a table"):
         rewrite_record(f'"{path}",sha256=x,3\r\n', NAMES, {})
+    for row in (f'a,"{path}",3\r\n', f'a,sha256=x,"{path}"\r\n'):
+        with pytest.raises(ValueError, match="RECORD is not a table"):
+            rewrite_record(row, NAMES, {})
 
 
 @pytest.mark.parametrize("record", ["a,b\n", "a,b,c,d\n"])

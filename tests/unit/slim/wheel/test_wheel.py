@@ -5,12 +5,14 @@ import csv
 import hashlib
 import io
 import json
+import struct
 import time
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from scripts.audit.files import read_wheel
 from scripts.errors import ConfigError, Undecided
 from scripts.slim.elf.library import slim_bytes
 from scripts.slim.wheel import wheel as module
@@ -151,6 +153,31 @@ def test_what_is_passed_on_is_checked_first(tmp_path: Path) -> None:
     wheel.write_bytes(data)
     with pytest.raises(Undecided, match=r"`big/__init__\.py` (cannot be unpacked|is not what its checksum says)"):
         slim_wheel(wheel, tmp_path / "out", "12.0", "0" * 64)
+
+
+@pytest.mark.parametrize("slims", [True, False])
+@pytest.mark.parametrize("member", ["big/__init__.py", "big/used.so.1", "big_kernels-1.0.dist-info/WHEEL"])
+@pytest.mark.parametrize(
+    ("offset", "value"),
+    [(8, 0x20), (10, 12), (16, 1), (24, 0), (24, 5), (24, 1 << 20), (42, 1), (42, 1 << 31)],
+    ids=["flag", "method", "checksum", "no-size", "size", "larger", "offset", "end"],
+)
+def test_what_is_damage_to_the_audit_is_damage_to_the_slimmer(
+    offset: int, value: int, member: str, slims: bool, tmp_path: Path
+) -> None:
+    """Numbers of the directory, of 16 bits up to the method and of 32 behind it."""
+    body = members()
+    if not slims:
+        del body["big/_C.abi3.so"]
+    wheel = write(tmp_path, body)
+    data = bytearray(wheel.read_bytes())
+    at = data.rindex(member.encode(), 0, data.rindex(b"PK\x05\x06")) - 46
+    assert data[at : at + 4] == b"PK\x01\x02"
+    struct.pack_into("<H" if offset < 16 else "<I", data, at + offset, value)
+    wheel.write_bytes(data)
+    for read in (read_wheel, lambda wheel: slim_wheel(wheel, tmp_path / "out", "12.0")):
+        with pytest.raises(Undecided, match="not a sound wheel"):
+            read(wheel)
 
 
 def test_the_same_wheel_comes_out_each_time(tmp_path: Path) -> None:
