@@ -51,7 +51,8 @@ def keep_bundle(bench: Bench, job: Job, path: Path, by: str) -> ExitCode:
         written = write_bundle(bench, job, path, by)
         found = check_bundle(bench.project, path)
     except HallmarkError as error:  # what was decided stands
-        note(f"no bundle was written: {error}")
+        for problem in error.problems:
+            tell(problem.lines("no bundle was written: "))
         return error.exit_code
     size = format_size(path.stat().st_size)
     said = f"{written.owner} has seen {job.cell.id} {written.verdict}"

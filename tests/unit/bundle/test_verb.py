@@ -139,6 +139,7 @@ def test_a_run_on_no_gpu_has_no_bundle_and_its_own_words_stay(
     printed = capsys.readouterr()
     said = " ".join((printed.err + printed.out).split())
     assert "no bundle was written: serve-cu128-5090-wheel: no scenario was run" in said
+    assert "\n  next: run the same command again" in printed.err  # a line of its own
     assert "this machine has no NVIDIA GPU" in said and not (tmp_path / "b.json").exists()
 
 
