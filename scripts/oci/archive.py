@@ -1,4 +1,4 @@
-"""A layout as one file: an OCI archive, written so that the same image gives the same bytes, and read from strangers.
+"""Layouts as one file: an OCI archive, written so that the same images give the same bytes, and read from strangers.
 
 What `docker save` prints is such an archive, too, with more in it than is needed.
 """
@@ -13,7 +13,7 @@ import re
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
@@ -22,7 +22,7 @@ from scripts.console import Update
 from scripts.errors import Undecided
 from scripts.files import CHUNK, format_size, naming_disk_full, open_atomic, open_plain
 from scripts.oci.blobs import read_json_blob
-from scripts.oci.descriptor import LARGEST_JSON, Descriptor, unreadable
+from scripts.oci.descriptor import LARGEST_JSON, unreadable
 from scripts.oci.image import check_config, find_manifest
 from scripts.oci.layout import LAYOUT_FILE, Layout, LayoutStore, create_layout, make_index
 from scripts.oci.tar import Source, TarMember, TarReader
@@ -32,13 +32,13 @@ MOST_MEMBERS = 10_000  # an image has some hundred blobs
 _NAME = "org.opencontainers.image.ref.name"
 
 
-def write_archive(layout: Layout, destination: Path) -> None:
-    """Write a layout as one tar file, atomically; the same image gives the same bytes.
+def write_archive(layouts: Sequence[Layout], destination: Path) -> None:
+    """Write images as one tar file, atomically; the same images give the same bytes, and what they share is there once.
 
     Raises Undecided on a full disk, and where a blob turns out to be damaged.
     """
     with open_atomic(destination) as stream:
-        pack_layout(layout, stream)
+        _pack(layouts, make_index([layout.manifest for layout in layouts]), stream)
 
 
 def pack_layout(layout: Layout, stream: IO[bytes], name: str = "") -> None:
@@ -46,45 +46,42 @@ def pack_layout(layout: Layout, stream: IO[bytes], name: str = "") -> None:
 
     Raises Undecided where a blob is damaged: what was written until then is no complete archive.
     """
-    store = LayoutStore(layout.folder)
-    members: dict[str, Descriptor | bytes] = {
-        blob.path: blob for blob in (layout.manifest, layout.config, *layout.layers)
-    }
-    members["index.json"] = make_index(layout.manifest, {_NAME: name} if name else None)
-    members["oci-layout"] = LAYOUT_FILE
+    _pack([layout], make_index([layout.manifest], {_NAME: name} if name else None), stream)
+
+
+def _pack(layouts: Sequence[Layout], index: bytes, stream: IO[bytes]) -> None:
+    blobs = {blob.path: (blob, LayoutStore(each.folder)) for each in layouts for blob in each.blobs}
     # The index comes last: an archive that was given up has none, and no end.
     with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar:
-        for path in sorted(members):
-            content = members[path]
-            if isinstance(content, bytes):
-                tar.addfile(_header(path, len(content)), io.BytesIO(content))
-            else:
-                with store.open(content) as blob:
-                    tar.addfile(_header(path, content.size), cast(IO[bytes], blob))
+        for path, (blob, store) in sorted(blobs.items()):
+            with store.open(blob) as content:
+                tar.addfile(_header(path, blob.size), cast(IO[bytes], content))
+        for path, data in (("index.json", index), ("oci-layout", LAYOUT_FILE)):
+            tar.addfile(_header(path, len(data)), io.BytesIO(data))
 
 
-def extract_archive(path: Path, folder: Path) -> Layout:
-    """Make a layout of the archive of one image for linux/amd64. Raises Undecided, and then leaves nothing behind.
+def extract_archive(path: Path, folder: Path, digest: str = "") -> Layout:
+    """Make a layout of an image for linux/amd64 out of an archive: the only one, or that of a digest among several.
 
     Read are the layout's own files alone, each once and as a plain file; every blob is hashed, and those that are not
-    the image's are dropped.
+    the image's are dropped. Raises Undecided, and then leaves nothing behind.
     """
     try:
         with open_plain(path) as stream:
-            return extract_stream(stream, folder, str(path))
+            return extract_stream(stream, folder, str(path), among=digest)
     except OSError as error:
         raise Undecided(f"cannot be read: {error.strerror or error}", str(path), "check the path") from error
 
 
-def extract_stream(stream: Source, folder: Path, place: str, digest: str = "") -> Layout:
-    """As `extract_archive`, from a stream. Where a digest is given, any other image raises Undecided."""
+def extract_stream(stream: Source, folder: Path, place: str, digest: str = "", *, among: str = "") -> Layout:
+    """As `extract_archive`, from a stream; `among` is its digest. Any other image than `digest` raises Undecided."""
     with _becoming(folder) as made:
         index = _extract_members(TarReader(stream, place), made, place)
         if not index:
             cause = "no OCI layout in this archive"
             raise Undecided(cause, place, "write it with an engine of version 26 or newer that uses containerd's store")
         store = LayoutStore(made, place)
-        image = find_manifest(index, None, store.read_manifest, place)
+        image = find_manifest(index, None, store.read_manifest, place, among)
         if digest and image.digest != digest:
             raise Undecided(
                 f"its image is {image.digest}, not {digest}", place, "use an engine with containerd's store"
@@ -97,7 +94,7 @@ def extract_stream(stream: Source, folder: Path, place: str, digest: str = "") -
 
 def keep_blobs(layout: Layout, place: str) -> None:
     """Drop the blobs that are not the image's. Raises Undecided where one that is its own is missing or cut short."""
-    wanted = {blob.path: blob for blob in (layout.manifest, layout.config, *layout.layers)}
+    wanted = {blob.path: blob for blob in layout.blobs}
     for blob in wanted.values():
         path = layout.folder / blob.path
         size = path.stat().st_size if path.is_file() else -1

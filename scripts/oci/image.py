@@ -90,12 +90,14 @@ def read_image(
     return layers
 
 
-def find_manifest(data: bytes, top: Descriptor | None, fetch: Callable[[Descriptor], bytes], place: str) -> OciImage:
+def find_manifest(
+    data: bytes, top: Descriptor | None, fetch: Callable[[Descriptor], bytes], place: str, digest: str = ""
+) -> OciImage:
     """The image for linux/amd64 under a manifest or an index, of which `data` are the bytes; `fetch` gets others.
 
     `top` describes these bytes; None says that they are the index.json of a layout: it may name several images, and
-    that they are one is checked. Raises Undecided, with `place`, where there is no such image, or what is there is no
-    image.
+    that they are one is checked, unless one of them has the `digest`. Raises Undecided, with `place`, where there is no
+    such image, or what is there is no image.
     """
     is_layout = top is None
     for depth in range(DEEPEST):
@@ -104,7 +106,7 @@ def find_manifest(data: bytes, top: Descriptor | None, fetch: Callable[[Descript
             if top is None:
                 raise unreadable("its index.json is no index", place)
             return _read_manifest(document, top, data, place)
-        top = _choose(document, place, is_layout=is_layout and not depth)
+        top = _choose(document, place, digest, is_layout=is_layout and not depth)
         data = fetch(top)
     raise unreadable(f"more than {DEEPEST} indexes within each other", place)
 
@@ -159,11 +161,12 @@ def _read_manifest(document: dict[str, Any], top: Descriptor, data: bytes, place
     return OciImage(top, data, config, tuple(blobs))
 
 
-def _choose(index: dict[str, Any], place: str, *, is_layout: bool) -> Descriptor:
-    """The entry for linux/amd64, of the processors that every one can stand in for."""
+def _choose(index: dict[str, Any], place: str, digest: str, *, is_layout: bool) -> Descriptor:
+    """The entry of a digest, else that for linux/amd64, of the processors that every one can stand in for."""
     entries = index["manifests"]
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise unreadable("an index whose manifests are no list of objects", place)
+    entries = [entry for entry in entries if digest and entry.get("digest") == digest] or entries
     by_rank: dict[int, list[Descriptor]] = {}
     others = set()
     for entry in entries:

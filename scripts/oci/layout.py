@@ -6,7 +6,7 @@ Source of the format: https://github.com/opencontainers/image-spec/blob/main/ima
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,10 +44,14 @@ class Layout:
     manifest: Descriptor
 
     @classmethod
-    def open(cls, folder: Path) -> Layout:
-        """The folder's only image. Raises BuildFailed where the index is missing, truncated or holds several."""
+    def open(cls, folder: Path, digest: str = "") -> Layout:
+        """The folder's only image, or that of a digest where there are several.
+
+        Raises BuildFailed where the index is missing or truncated, or holds several and none of that digest.
+        """
         with _naming_damage(folder):
-            [entry] = parse_object((folder / "index.json").read_bytes())["manifests"]
+            entries = parse_object((folder / "index.json").read_bytes())["manifests"]
+            [entry] = [each for each in entries if each["digest"] == digest] or entries
             return cls(folder, parse_descriptor(entry))
 
     @property
@@ -79,6 +83,11 @@ class Layout:
             return tuple(parse_descriptor(layer) for layer in self.read_manifest()["layers"])
 
     @property
+    def blobs(self) -> tuple[Descriptor, ...]:
+        """All that it is made of: its manifest, its configuration, its layers."""
+        return self.manifest, self.config, *self.layers
+
+    @property
     def diff_ids(self) -> tuple[str, ...]:
         """The digests of the layers' plain bytes, as the configuration has them: one for each layer."""
         with _naming_damage(self.folder):
@@ -92,8 +101,7 @@ class Layout:
     def has_all_bytes(self) -> bool:
         """Whether every blob is there in its full size: a quick look at what `verify` has hashed before."""
         try:
-            blobs = (self.manifest, self.config, *self.layers)
-            return all(self.blob_path(blob.digest).stat().st_size == blob.size for blob in blobs)
+            return all(self.blob_path(blob.digest).stat().st_size == blob.size for blob in self.blobs)
         except (OSError, BuildFailed):
             return False
 
@@ -129,14 +137,15 @@ def create_layout(folder: Path, manifest: bytes, media_type: str = OCI_MANIFEST)
     layout = Layout(folder, describe(manifest, media_type))
     write_atomic(layout.blob_path(layout.digest), manifest)
     write_atomic(folder / "oci-layout", LAYOUT_FILE)
-    write_atomic(folder / "index.json", make_index(layout.manifest))
+    write_atomic(folder / "index.json", make_index([layout.manifest]))
     return layout
 
 
-def make_index(manifest: Descriptor, annotations: dict[str, str] | None = None) -> bytes:
-    """The index.json of a layout of one image."""
-    entry = manifest.to_json() | ({"annotations": annotations} if annotations else {})
-    return canonical_json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]})
+def make_index(manifests: Sequence[Descriptor], annotations: dict[str, str] | None = None) -> bytes:
+    """The index.json of a layout, of each of whose images the same is noted."""
+    notes = {"annotations": annotations} if annotations else {}
+    entries = [manifest.to_json() | notes for manifest in manifests]
+    return canonical_json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
 
 
 @dataclass(frozen=True)

@@ -33,18 +33,16 @@ class Stage(IntEnum):
 
 @dataclass(frozen=True)
 class Options:
-    """How to run: cells at a time, whether others go on after one has failed, and where a candidate comes from or goes.
+    """How to run: cells at a time, whether others go on after one has failed, and where a candidate comes from.
 
     `digest` is a candidate that was built elsewhere, `source` where it lies (a layout folder, an archive, `engine`, or
-    an image's name in a registry; empty: wherever it is found). `output` is a folder or a `.tar` file that the built
-    candidate is also written to.
+    an image's name in a registry; empty: wherever it is found).
     """
 
     jobs: int = 1
     keep_going: bool = True
     digest: str = ""
     source: str = ""
-    output: Path | None = None
 
 
 @dataclass(frozen=True)

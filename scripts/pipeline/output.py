@@ -1,18 +1,19 @@
-"""A candidate written out, to be carried to where its GPU is: a layout's folder, or one file."""
+"""Candidates written out, to be carried to where their GPU is: a layout's folder, or one file."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.console import note
 from scripts.console import step as announce
-from scripts.errors import BuildFailed, ConfigError
+from scripts.errors import ConfigError
 from scripts.files import format_size, naming_disk_full
 from scripts.oci.archive import write_archive
-from scripts.oci.layout import Layout
+from scripts.oci.layout import LAYOUT_FILE, Layout, make_index
 from scripts.pipeline.bench import Bench
-from scripts.pipeline.candidate import Candidate
+from scripts.pipeline.candidate import read_candidate
 from scripts.pipeline.job import Job
 from scripts.pipeline.obtain import obtain_layout
 
@@ -28,33 +29,36 @@ def check_output(path: Path) -> None:
         raise ConfigError("is there already, and is not an empty folder", str(path), "give another name")
 
 
-def write_output(bench: Bench, job: Job, candidate: Candidate, path: Path) -> None:
-    """Write a candidate's layout into a new folder, or as an archive where the name ends in `.tar`.
+def write_output(bench: Bench, jobs: Sequence[Job], path: Path) -> None:
+    """Write the candidates of jobs that were built into a new folder, or as an archive where the name ends in `.tar`.
 
-    Cells of one candidate write the same: who comes second finds it there.
+    They are one layout, which has what they share once. Raises Undecided where one is damaged, or the disk is full.
     """
-    layout = obtain_layout(bench, job.step, candidate, may_build=not job.options.digest)
-    with bench.workspace.claim(f"output-{job.step.build_id}"), announce(job.step.name, "write"):
+    layouts: dict[str, Layout] = {}
+    for job in jobs:
+        candidate = read_candidate(bench.workspace, job.step.build_id)
+        assert candidate, "it was built just now"
+        if candidate.digest not in layouts:  # cells of one candidate
+            layouts[candidate.digest] = obtain_layout(bench, job.step, candidate, may_build=not job.options.digest)
+            note(f"{path}: {job.step.name}, digest {candidate.digest}")
+    with announce(str(path), "write"):
         if path.suffix == ARCHIVE:
-            write_archive(layout, path)
-        elif not _holds(path, candidate.digest):
-            fresh = path.absolute().with_name(f".{path.absolute().name}.new")
-            shutil.rmtree(fresh, ignore_errors=True)
-            for file in (found for found in layout.folder.rglob("*") if found.is_file()):
-                _copy(file, fresh / file.relative_to(layout.folder))
-            fresh.replace(path)
-    note(f"{path}: {format_size(candidate.size)}, digest {candidate.digest}")
+            write_archive(list(layouts.values()), path)
+        else:
+            _write_folder(list(layouts.values()), path)
+    sizes = {blob.digest: blob.size for layout in layouts.values() for blob in layout.blobs}
+    note(f"{path}: {format_size(sum(sizes.values()))}")
 
 
-def _copy(source: Path, destination: Path) -> None:
-    # Not a second name: whoever changes what they were given would change what images are made of.
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    with naming_disk_full(destination):
-        shutil.copyfile(source, destination)
-
-
-def _holds(path: Path, digest: str) -> bool:
-    try:
-        return Layout.open(path).digest == digest
-    except BuildFailed:
-        return False
+def _write_folder(layouts: Sequence[Layout], path: Path) -> None:
+    fresh = path.absolute().with_name(f".{path.absolute().name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    with naming_disk_full(fresh):
+        for layout in layouts:
+            for blob in layout.blobs:
+                # Not a second name: whoever changes what they were given would change what images are made of.
+                (fresh / blob.path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(layout.folder / blob.path, fresh / blob.path)
+        (fresh / "oci-layout").write_bytes(LAYOUT_FILE)
+        (fresh / "index.json").write_bytes(make_index([layout.manifest for layout in layouts]))
+    fresh.replace(path)

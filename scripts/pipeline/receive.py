@@ -56,9 +56,9 @@ def _take(bench: Bench, step: Step, digest: str, source: str, folder: Path) -> L
                 raise Undecided("the engine does not have it", digest, "load it, or name another place with --from")
             layout = export_layout(bench.gate, digest, folder, update)
         elif path.is_dir():
-            layout = _copy(path, folder)
+            layout = _copy(path, folder, digest)
         elif path.is_file():
-            layout = extract_archive(path, folder)
+            layout = extract_archive(path, folder, digest)
         elif source.startswith(("/", ".")):
             raise ConfigError("no such file or folder", source, "name a layout's folder, an archive or an image")
         else:
@@ -69,9 +69,9 @@ def _take(bench: Bench, step: Step, digest: str, source: str, folder: Path) -> L
     return layout
 
 
-def _copy(source: Path, folder: Path) -> Layout:
+def _copy(source: Path, folder: Path, digest: str) -> Layout:
     try:
-        layout = Layout.open(source)
+        layout = Layout.open(source, digest)
         for blob in (layout.config, *layout.layers):
             if (path := layout.blob_path(blob.digest)).is_file():
                 link_or_copy(path, folder / blob.path)

@@ -18,7 +18,6 @@ from scripts.pipeline.candidate import read_candidate
 from scripts.pipeline.job import UNKNOWN, CellReport, Job, Stage
 from scripts.pipeline.judge import CellVerdict
 from scripts.pipeline.obtain import Obtained, complete, obtain
-from scripts.pipeline.output import write_output
 from scripts.pipeline.receive import receive
 from scripts.pipeline.stages import audit_image, audit_wheels, publish, push, rule, smoke
 from scripts.smoke.smoke import Evidence
@@ -112,8 +111,6 @@ def go(bench: Bench, job: Job) -> Iterator[Findings]:
         if not audit.passed:
             yield replace(found, verdict=rule(bench, job))
             return
-    if asked.output:
-        write_output(bench, job, candidate, asked.output)
     if bench.project.site.registry:
         push(bench, job, candidate)
     if job.last < Stage.SMOKE:

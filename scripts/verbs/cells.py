@@ -27,8 +27,18 @@ from scripts.lock.gates import check_recipes
 from scripts.lock.slots import has_packages, list_compiled
 from scripts.lock.update import update_component, update_image, update_recipe, update_suite, update_tools
 from scripts.lock.wheels import lock_upstream
-from scripts.pipeline import Job, Options, Stage, make_jobs, open_bench, read_verdicts, run_cells
-from scripts.pipeline.output import check_output
+from scripts.pipeline import (
+    Bench,
+    CellReport,
+    Job,
+    Options,
+    Stage,
+    make_jobs,
+    open_bench,
+    read_verdicts,
+    run_cells,
+)
+from scripts.pipeline.output import check_output, write_output
 from scripts.plan import make_plan
 from scripts.project import Project
 from scripts.publish.stamp import name_repository
@@ -179,6 +189,9 @@ def _run(root: Path, options: argparse.Namespace, last: Stage) -> int:
     asked = _read_options(options)
     jobs = make_jobs(project.matrix, cells, project.build_options(slim=not options.no_slim), last, asked)
     _check_asked(project, jobs, asked)
+    output = options.output if last is Stage.BUILD else None
+    if output:
+        check_output(output)
     if last > Stage.BUILD:
         prepare_bundle(project, jobs, options)
     bench = open_bench(project)
@@ -186,12 +199,28 @@ def _run(root: Path, options: argparse.Namespace, last: Stage) -> int:
     codes = [row.exit_code for row in rows]
     if last > Stage.BUILD and options.bundle:
         codes.append(keep_bundle(bench, jobs[0], options.bundle, options.by))
+    if output:
+        codes.append(_write(bench, jobs, rows, output))
     try:
         trim.trim(project.workspace, bench.builder, {job.step.name: job.step for job in jobs}.values())
     except HallmarkError as error:  # what was decided stands, whatever is left lying about
         tell([line for problem in error.problems for line in problem.lines("not everything was tidied up: ")])
     show_cells(rows)
     return worst(codes)
+
+
+def _write(bench: Bench, jobs: Sequence[Job], rows: Sequence[CellReport], path: Path) -> ExitCode:
+    """Write what was built, if all of it was: what is carried elsewhere is to be whole. How that went."""
+    lacking = [row.cell for row in rows if row.exit_code is not ExitCode.ACCEPTED]
+    if lacking:
+        note(f"{path} was not written: without {', '.join(lacking)} it would not be all that was asked for")
+        return ExitCode.ACCEPTED  # of these, their own codes are told
+    try:
+        write_output(bench, jobs, path)
+    except HallmarkError as error:  # what was built stands
+        tell([line for problem in error.problems for line in problem.lines("not written: ")], "red")
+        return error.exit_code
+    return ExitCode.ACCEPTED
 
 
 def _read_options(options: argparse.Namespace) -> Options:
@@ -206,7 +235,6 @@ def _read_options(options: argparse.Namespace) -> Options:
         keep_going=options.keep_going,
         digest=options.digest,
         source=options.source,
-        output=getattr(options, "output", None),
     )
 
 
@@ -217,11 +245,6 @@ def _check_asked(project: Project, jobs: Sequence[Job], asked: Options) -> None:
         raise ConfigError(
             f"a candidate is tested as one cell, and these were selected: {names}", "--digest", "name one"
         )
-    if asked.output:
-        check_output(asked.output)
-        if len({job.step.name for job in jobs}) != 1:
-            names = ", ".join(sorted({job.step.name for job in jobs}))
-            raise ConfigError(f"one candidate is written, and these were selected: {names}", "--output", "name one")
     if project.site.registry:
         open_sealer(project.site)
         for job in jobs:

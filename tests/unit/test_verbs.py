@@ -359,7 +359,7 @@ def test_wheels_left_whole_are_another_build_of_a_gpus_image_alone(root: Path, p
 
 
 class Runs:
-    """Stands in for `run_cells`, on no engine; each cell ends with `code`."""
+    """Stands in for `run_cells`, on no engine; each cell ends with `code`. `written`: cells by where they went."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.jobs: Sequence[Job] = ()
@@ -367,6 +367,8 @@ class Runs:
         self.code = ExitCode.ACCEPTED
         monkeypatch.setattr(cells, "open_bench", lambda project: SimpleNamespace(builder=self))
         monkeypatch.setattr(cells, "run_cells", self._run)
+        self.written: dict[Path, list[str]] = {}
+        monkeypatch.setattr(cells, "write_output", self._write)
 
     def prune(self, *, everything: bool = False) -> None:
         self.pruned += 1
@@ -374,6 +376,11 @@ class Runs:
     def _run(self, bench: object, jobs: Sequence[Job]) -> list[CellReport]:
         self.jobs = jobs
         return [CellReport(cell, verdict=Verdict.ACCEPTED, exit_code=self.code) for cell in self.cells]
+
+    def _write(self, bench: object, jobs: Sequence[Job], path: Path) -> None:
+        if path.name == "full.tar":
+            raise Undecided("no room", str(path), "free some")
+        self.written[path] = [job.cell.id for job in jobs]
 
     @property
     def cells(self) -> list[str]:
@@ -426,7 +433,28 @@ def test_a_candidate_is_written_where_it_is_asked_for(
     name: str, project: list[str], runs: Runs, tmp_path: Path
 ) -> None:
     assert main([*project, "build", CELL, "--output", str(tmp_path / name)]) == 0
-    assert [job.options.output for job in runs.jobs] == [tmp_path / name]
+    assert runs.written == {tmp_path / name: [CELL]}
+
+
+def test_several_candidates_are_written_together(project: list[str], runs: Runs, tmp_path: Path) -> None:
+    assert main([*project, "build", "*-cpu", "--output", str(tmp_path / "out")]) == 0
+    assert runs.written == {tmp_path / "out": ["serve-cpu", "train-cpu"]}
+
+
+def test_where_one_was_not_built_nothing_is_written(
+    project: list[str], runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs.code = ExitCode.BUILD_FAILED
+    assert main([*project, "build", "*-cpu", "--output", str(tmp_path / "out")]) == ExitCode.BUILD_FAILED
+    assert "out was not written: without serve-cpu, train-cpu" in capsys.readouterr().err and runs.written == {}
+
+
+def test_what_could_not_be_written_is_told_and_what_was_built_is_shown(
+    project: list[str], runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*project, "build", CELL, "--output", str(tmp_path / "full.tar")]) == ExitCode.INCONCLUSIVE
+    printed = capsys.readouterr()
+    assert "no room" in printed.err and "next: free some" in printed.err and CELL in printed.out
 
 
 @pytest.mark.parametrize(
@@ -445,14 +473,6 @@ def test_what_is_there_already_is_not_written_over(
     assert main([*project, "build", CELL, "--output", str(tmp_path / name)]) == 2
     assert said in capsys.readouterr().err
     assert runs.cells == [], "nothing was begun"
-
-
-def test_of_several_candidates_none_is_written(
-    project: list[str], runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([*project, "build", "*-cpu", "--output", str(tmp_path / "out")]) == 2
-    assert "one candidate is written, and these were selected: serve-cpu, train-cpu" in capsys.readouterr().err
-    assert runs.cells == []
 
 
 def test_cells_that_share_a_candidate_are_written_once_and_tested_one_by_one(

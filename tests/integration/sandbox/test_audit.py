@@ -135,7 +135,7 @@ def test_an_image_comes_back_unchanged_from_wherever_it_was(
 ) -> None:
     repository = Repository.parse(f"{registry}/returned/image")
     push_candidate(Registry(), repository, layout)
-    write_archive(layout, tmp_path / "image.tar")
+    write_archive([layout], tmp_path / "image.tar")
     returned = [
         export_layout(engine, layout.digest, tmp_path / "exported", lambda text: None),
         pull_layout(Registry(), repository, layout.digest, tmp_path / "pulled", lambda text: None),

@@ -41,7 +41,7 @@ def test_the_same_evidence_at_the_same_time_gives_the_same_file(world: World, mo
 
 
 def test_a_candidate_that_was_built_elsewhere_can_be_told_of(owner: Lab, tmp_path: Path) -> None:
-    digest = owner.run(GPU, last=Stage.BUILD, output=tmp_path / "candidate.tar")[GPU].digest
+    digest = owner.write(GPU, path=tmp_path / "candidate.tar")[GPU].digest
     owner.forget()
     options: dict[str, Any] = {"digest": digest, "source": str(tmp_path / "candidate.tar")}
     owner.run(GPU, **options)

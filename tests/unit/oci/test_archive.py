@@ -57,7 +57,7 @@ def good() -> tuple[MadeImage, dict[str, Any]]:
 
 def test_an_archive_gives_the_layout_back(tmp_path: Path) -> None:
     layout = make_layout(tmp_path / "layout")
-    write_archive(layout, tmp_path / "new/image.tar")
+    write_archive([layout], tmp_path / "new/image.tar")
     found = extract_archive(tmp_path / "new/image.tar", tmp_path / "made/layout")
     assert found == Layout.open(tmp_path / "made/layout")
     assert (found.digest, found.layers) == (layout.digest, layout.layers)
@@ -73,7 +73,7 @@ def test_the_same_image_gives_the_same_bytes_whatever_lies_beside_it(tmp_path: P
     image.keep(b"nobody's", "")
     two = Layout.open(image.write(tmp_path / "two", {**entry, "annotations": {"when": "now"}}))
     for layout in (one, two):
-        write_archive(layout, layout.folder.with_suffix(".tar"))
+        write_archive([layout], layout.folder.with_suffix(".tar"))
     data = (tmp_path / "one.tar").read_bytes()
     assert data == (tmp_path / "two.tar").read_bytes()
     names = [str(name) for name, *_ in members(data)]
@@ -91,10 +91,10 @@ def test_a_damaged_blob_is_in_no_archive(tmp_path: Path) -> None:
     ):
         layout.blob_path(layout.layers[0].digest).write_bytes(damage)
         with pytest.raises(Undecided, match=words):
-            write_archive(layout, tmp_path / "new/image.tar")
+            write_archive([layout], tmp_path / "new/image.tar")
     layout.blob_path(layout.layers[0].digest).unlink()
     with pytest.raises(Undecided, match="No such file"):
-        write_archive(layout, tmp_path / "new/image.tar")
+        write_archive([layout], tmp_path / "new/image.tar")
     assert list((tmp_path / "new").iterdir()) == []
 
 
@@ -110,7 +110,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr("scripts.oci.archive.os.fdopen", fdopen)
     with pytest.raises(Undecided, match="the disk is full"):
-        write_archive(layout, tmp_path / "new/image.tar")
+        write_archive([layout], tmp_path / "new/image.tar")
     assert list((tmp_path / "new").iterdir()) == []
 
 

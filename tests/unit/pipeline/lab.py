@@ -39,6 +39,7 @@ from scripts.model import LockedFile
 from scripts.oci.descriptor import LAYER_TAR, OCI_CONFIG, Descriptor, describe
 from scripts.oci.layout import Layout, create_layout
 from scripts.pipeline import Bench, CellReport, CellVerdict, Job, Options, Stage, make_jobs, read_verdicts, run_cells
+from scripts.pipeline.output import write_output
 from scripts.plan import Selection, make_plan
 from scripts.project import Project
 from scripts.site import Site
@@ -341,6 +342,12 @@ class Lab:
         project = self.project
         plan = make_plan(project.matrix, Selection(patterns))
         return make_jobs(project.matrix, plan, project.build_options(), last, Options(**options))
+
+    def write(self, *patterns: str, path: Path) -> dict[str, CellReport]:
+        """Build these cells, and write their candidates there."""
+        rows = self.run(*patterns, last=Stage.BUILD)
+        write_output(self.bench, self.jobs(*patterns, last=Stage.BUILD), path)
+        return rows
 
     def run(self, *patterns: str, last: Stage = Stage.PUBLISH, **options: Any) -> dict[str, CellReport]:
         """Run these cells; afterwards, what `verdict` says must be what the run said."""

@@ -11,7 +11,6 @@ import pytest
 
 from scripts.errors import ConfigError, ExitCode, HallmarkError, Undecided
 from scripts.oci.layout import Layout
-from scripts.pipeline import Stage
 from scripts.pipeline.candidate import read_candidate
 from scripts.pipeline.receive import receive
 from tests.unit.pipeline.lab import REGISTRY, Lab, damage, list_files, write_shell
@@ -27,7 +26,7 @@ def away(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("away")
     lab.gpus = {}
     for name in ("layout", "image.tar"):
-        lab.run(GPU, last=Stage.BUILD, output=folder / name)
+        lab.write(GPU, path=folder / name)
     lab.use_registry()
     lab.run(GPU)
     lab.site = replace(lab.site, registry="")
