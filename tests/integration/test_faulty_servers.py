@@ -20,7 +20,7 @@ from tests.gpu.planting import PLANTED, SITE, age_bindings
 
 ROOT = Path(__file__).parents[2]
 STAND_INS = Path(__file__).with_name("standins")
-NAMES = ("smoke", "guarding", "nvml", "probe", "serving", "sweeping")
+NAMES = ("smoke", "caches", "guarding", "nvml", "probe", "serving", "sweeping", "upstream")
 DYING, EMPTY = "a server that dies at its 50th request", "a server that answers empty under load"
 OLD = "cuda-python 12.6 over cuda-bindings 13"
 SERVE = "import sys, serving_engine; serving_engine.main(*sys.argv[1:])"
@@ -34,7 +34,7 @@ def script(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_
     for place in (ROOT / "scripts/smoke/inside", folder):
         monkeypatch.syspath_prepend(str(place))
     settings = {"DTYPE": "bfloat16", "CHECKS": "health", "TOLERANCE": "0.1", "MEAN_TOLERANCE": "0.1", "SERVE_ARGS": ""}
-    for name, value in (settings | {"LOAD_S": "0.5", "LOAD_AT_ONCE": "32"}).items():
+    for name, value in (settings | {"START_S": "60", "LOAD_S": "0.5", "LOAD_AT_ONCE": "32"}).items():
         monkeypatch.setenv(f"HALLMARK_{name}", value)
     monkeypatch.delenv("HALLMARK_COMPUTE", raising=False)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (PLANTED.parent, STAND_INS, tmp_path / "site"))))
