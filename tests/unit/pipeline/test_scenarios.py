@@ -75,6 +75,14 @@ def test_one_that_is_required_rejects_whatever_the_others_did(scenario: str, sev
     assert row.problems[0].next_step == f"read {several.folder(CPU) / CPU / f'smoke/{scenario}.log'}"
 
 
+def test_those_that_decide_nothing_come_last(several: Lab) -> None:
+    edit(several.root / IMAGE_TOML, 'name = "eager"', 'name = "eager"\nrequired = false')
+    edit(several.root / IMAGE_TOML, "memory_gib = 2\nrequired = false\n", "memory_gib = 2\n")
+    several.run(CPU)
+    order = [line.rpartition(" ")[2] for line in several.ran if "smoke" in line]
+    assert order == ["default", "wild", "eager"]
+
+
 def test_one_that_is_not_required_is_told_of_and_decides_nothing(several: Lab) -> None:
     only("wild", several, CPU)
     row = several.run(CPU)[CPU]
