@@ -24,7 +24,8 @@ def test_a_good_image_is_accepted_and_tagged(sandbox: Project, engine: Engine) -
     report = publish(sandbox, "good-cpu")
     assert (report.verdict, report.exit_code) == ("accepted", ExitCode.ACCEPTED)
     assert digest_of_tag(engine, "hallmark/good:1.0-cpu") == report.digest
-    assert len(tags_of(engine, report.digest)) == 2
+    assert digest_of_tag(engine, "hallmark/good:cpu") == report.digest
+    assert len(tags_of(engine, report.digest)) == 3, "the third is its own for good"
 
 
 @pytest.mark.parametrize(
