@@ -197,7 +197,7 @@ def make_parser() -> argparse.ArgumentParser:
         "subjects",
         nargs="+",
         metavar="SUBJECT",
-        help="a file, wheel, folder or OCI layout, or else an image: of the local engine, or in a registry",
+        help="a file, wheel, folder, OCI layout or archive, or else an image: of the local engine, or in a registry",
     )
     audit.add_argument("--target", required=True, help="the GPU, as in matrix.toml")
     audit.add_argument("--policy", default="", metavar="IMAGE", help="judge by images/IMAGE/image.toml")

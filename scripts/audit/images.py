@@ -1,13 +1,17 @@
-"""Images where they are kept: in an OCI layout on the disk, or in a registry. Not unpacked, and hashed on the way."""
+"""Images where they are kept: in an OCI layout or an archive, or in a registry. Not unpacked, and hashed on the way."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from scripts.audit.library import Keeper, Library
 from scripts.audit.shelf import LibraryShelf
+from scripts.files import CHUNK, open_plain
+from scripts.oci.archive import Chunks
+from scripts.oci.export import read_export
 from scripts.oci.image import find_manifest, read_image
 from scripts.oci.layer import Layer
 from scripts.oci.layout import LayoutStore
@@ -44,6 +48,17 @@ def read_layout(
     image = find_manifest(store.read_index(), None, store.read_manifest, place)
     shelf = LibraryShelf(kept) if kept else None
     return merge_libraries(read_image(image, store, place, Keeper(place).keep, update, shelf), place)
+
+
+def read_archive(path: Path, update: Callable[[str], None] = lambda text: None) -> list[Library]:
+    """The libraries of the image in an archive, as `docker save` and `build --output` write one; read once.
+
+    Raises OSError for a file that cannot be opened, and Undecided as `read_layout`.
+    """
+    place = str(path)
+    with open_plain(path) as stream:
+        layers = read_export(Chunks(iter(partial(stream.read, CHUNK), b""), update), place, Keeper(place).keep)
+    return merge_libraries(layers, place)
 
 
 def read_registry(text: str, registry: Registry, update: Callable[[str], None] = lambda text: None) -> RemoteImage:

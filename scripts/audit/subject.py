@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.audit.files import read_path
-from scripts.audit.images import read_layout, read_registry
+from scripts.audit.images import read_archive, read_layout, read_registry
 from scripts.audit.library import Library
 from scripts.audit.local import find_local, read_local
 from scripts.console import step
 from scripts.engine import Engine
 from scripts.errors import Undecided
+from scripts.oci.archive import ARCHIVE
 from scripts.registry.client import Registry
 
 
@@ -34,6 +35,8 @@ def read_subject(text: str, engine: Engine | None) -> Subject:
         try:
             if (path / "index.json").is_file() and (path / "oci-layout").is_file():
                 return Subject(text, read_layout(path, update))
+            if path.suffix == ARCHIVE and path.is_file():
+                return Subject(text, read_archive(path, update))
             if path.exists():
                 return Subject(text, read_path(path))
         except OSError as error:

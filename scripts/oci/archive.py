@@ -28,6 +28,7 @@ from scripts.oci.layout import LAYOUT_FILE, Layout, LayoutStore, create_layout, 
 from scripts.oci.tar import Source, TarMember, TarReader
 
 _BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
+ARCHIVE = ".tar"  # how such a file's name ends
 MOST_MEMBERS = 10_000  # an image has some hundred blobs
 _NAME = "org.opencontainers.image.ref.name"
 
@@ -121,7 +122,7 @@ class Chunks:
             if not self._waiting:
                 self._waiting = memoryview(next(self._chunks, b""))
                 self._received += len(self._waiting)
-                self._update(f"{format_size(self._received)} of the engine's export read")
+                self._update(f"{format_size(self._received)} of the archive read")
             if not self._waiting:
                 break
             parts.append(self._waiting[:size])

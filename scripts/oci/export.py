@@ -52,7 +52,7 @@ class _Export(Generic[Kept]):
 
     def layers_of_image(self) -> list[Layer[Kept]]:
         if not self.index:
-            cause = "the engine exported no OCI layout"
+            cause = "no OCI layout in it"
             raise Undecided(cause, self.place, "use an engine of version 26 or newer with the containerd image store")
         image = find_manifest(self.index, None, self._document, self.place)
         diff_ids = check_config(self._document(image.config), image, self.place)
@@ -89,4 +89,4 @@ class _Export(Generic[Kept]):
         return layer
 
     def _missing(self, blob: Descriptor) -> Undecided:
-        return unreadable(f"the engine did not export {blob.digest}", self.place)
+        return unreadable(f"{blob.digest} is not in it", self.place)

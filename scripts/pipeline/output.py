@@ -10,14 +10,12 @@ from scripts.console import note
 from scripts.console import step as announce
 from scripts.errors import ConfigError
 from scripts.files import format_size, naming_disk_full
-from scripts.oci.archive import write_archive
+from scripts.oci.archive import ARCHIVE, write_archive
 from scripts.oci.layout import LAYOUT_FILE, Layout, make_index
 from scripts.pipeline.bench import Bench
 from scripts.pipeline.candidate import read_candidate
 from scripts.pipeline.job import Job
 from scripts.pipeline.obtain import obtain_layout
-
-ARCHIVE = ".tar"
 
 
 def check_output(path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from scripts.audit.images import read_layout, read_registry
+from scripts.audit.images import read_archive, read_layout, read_registry
 from scripts.audit.library import Library
 from scripts.errors import ConfigError, Undecided
 from scripts.oci.descriptor import OCI_INDEX, OCI_MANIFEST, digest_of
@@ -50,7 +50,15 @@ def as_registry(image: MadeImage, folder: Path, *entries: dict[str, Any]) -> lis
     return read_registry(NAME, serve(image, *entries).client()).libraries
 
 
-READERS = pytest.mark.parametrize("read", [as_layout, as_registry])
+def as_archive(image: MadeImage, folder: Path, *entries: dict[str, Any]) -> list[Library]:
+    folder.mkdir(exist_ok=True)
+    (folder / "image.tar").write_bytes(image.export(*entries))
+    return read_archive(folder / "image.tar")
+
+
+READERS = pytest.mark.parametrize("read", [as_layout, as_registry, as_archive])
+# An archive is read once, as it comes: of what is no document it can only be said that it has no such document.
+ASKING = pytest.mark.parametrize("read", [as_layout, as_registry])
 Reader = Callable[..., list[Library]]
 
 
@@ -106,7 +114,7 @@ def test_a_single_image_for_another_platform_is_told_by_its_configuration(read: 
         read(image, tmp_path, image.add(LAYERS, "arm64"))
 
 
-@READERS
+@ASKING
 @pytest.mark.parametrize(
     ("manifest", "words"),
     [

@@ -16,6 +16,7 @@ from scripts.engine import Engine
 from scripts.errors import ConfigError, Undecided
 from tests.unit.audit.samples import PLAIN, library
 from tests.unit.fake_docker import FakeDocker
+from tests.unit.oci.made import MadeImage, make_tar
 
 DIGEST = "sha256:" + "1" * 64
 NAME = "registry.example.com/team/image:v1"
@@ -79,6 +80,18 @@ def test_a_layout_is_one_by_its_two_files(sources: Sources, engine: Engine, tmp_
     (tmp_path / "oci-layout").write_text("{}")
     assert read_subject(str(tmp_path), engine) == Subject(str(tmp_path), [library("layout.so")])
     assert sources.asked == ["layout"]
+
+
+def test_an_archive_is_one_by_its_name(sources: Sources, engine: Engine, tmp_path: Path) -> None:
+    image = MadeImage()
+    (tmp_path / "image.tar").write_bytes(image.export(image.add([make_tar(("a.so", PLAIN))])))
+    (tmp_path / "image.bin").write_bytes((tmp_path / "image.tar").read_bytes())
+    text = str(tmp_path / "image.tar")
+    assert read_subject(text, engine) == Subject(text, [library("a.so")]) and sources.asked == []
+    assert read_subject(str(tmp_path / "image.bin"), engine).libraries == []
+    (tmp_path / "image.tar").write_bytes(b"x" * 1000)
+    with pytest.raises(Undecided, match="no tar entry"):
+        read_subject(text, engine)
 
 
 def test_an_image_that_the_engine_lacks_is_asked_of_its_registry(sources: Sources, engine: Engine) -> None:
