@@ -32,19 +32,18 @@ def write_output(bench: Bench, jobs: Sequence[Job], path: Path) -> None:
 
     They are one layout, which has what they share once. Raises Undecided where one is damaged, or the disk is full.
     """
-    layouts: dict[str, Layout] = {}
-    for job in jobs:
+    layouts: list[Layout] = []
+    for job in {job.step.build_id: job for job in jobs}.values():  # cells may share a candidate
         candidate = read_candidate(bench.workspace, job.step.build_id)
         assert candidate, "it was built just now"
-        if candidate.digest not in layouts:  # cells of one candidate
-            layouts[candidate.digest] = obtain_layout(bench, job.step, candidate, may_build=not job.options.digest)
-            note(f"{path}: {job.step.name}, digest {candidate.digest}")
+        layouts.append(obtain_layout(bench, job.step, candidate, may_build=not job.options.digest))
+        note(f"{path}: {job.step.name}, digest {candidate.digest}")
     with announce(str(path), "write"):
         if path.suffix == ARCHIVE:
-            write_archive(list(layouts.values()), path)
+            write_archive(layouts, path)
         else:
-            _write_folder(list(layouts.values()), path)
-    sizes = {blob.digest: blob.size for layout in layouts.values() for blob in layout.blobs}
+            _write_folder(layouts, path)
+    sizes = {blob.digest: blob.size for layout in layouts for blob in layout.blobs}
     note(f"{path}: {format_size(sum(sizes.values()))}")
 
 

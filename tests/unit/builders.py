@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from scripts.fetch import Cache
 from scripts.lock import Lock, all_slots
@@ -188,6 +191,13 @@ def write_component(root: Path) -> Path:
     write(root / "images/toolkit/image.toml", TOOLKIT)
     write(root / "images/toolkit/Dockerfile", "FROM parent\n")
     return root
+
+
+def clear_site(patch: pytest.MonkeyPatch, cache: Path) -> None:
+    """Let none of this machine's own settings reach a test, and keep the cache in a folder."""
+    for name in [name for name in os.environ if name.startswith("HALLMARK_")]:
+        patch.delenv(name)
+    patch.setenv("XDG_CACHE_HOME", str(cache))
 
 
 def write_locked_project(root: Path) -> Matrix:

@@ -15,7 +15,7 @@ from scripts.errors import Undecided
 from scripts.fetch import Cache
 from scripts.model import LockedFile
 from scripts.project import Project
-from tests.unit.builders import write_locked_project
+from tests.unit.builders import clear_site, write_locked_project
 
 HOST = Engine(host="unix:///host.sock", embedded=False, version="28.5.1")
 OWN = Engine(host="unix:///own.sock", embedded=True, version="26.1.5")
@@ -23,9 +23,7 @@ OWN = Engine(host="unix:///own.sock", embedded=True, version="26.1.5")
 
 @pytest.fixture(autouse=True)
 def _site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("BUILDER", "COMPRESSION", "ENGINE", "REGISTRY", "MIRRORS", "WHEELS"):
-        monkeypatch.delenv(f"HALLMARK_{name}", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    clear_site(monkeypatch, tmp_path / "cache")
 
 
 @pytest.fixture

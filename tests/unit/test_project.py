@@ -10,14 +10,12 @@ import pytest
 from scripts.errors import ConfigError
 from scripts.model import BuildOptions
 from scripts.project import Project
-from tests.unit.builders import edit, write_locked_project
+from tests.unit.builders import clear_site, edit, write_locked_project
 
 
 @pytest.fixture(autouse=True)
 def _site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("BUILDER", "COMPRESSION", "ENGINE", "REGISTRY", "MIRRORS", "WHEELS"):
-        monkeypatch.delenv(f"HALLMARK_{name}", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    clear_site(monkeypatch, tmp_path / "cache")
 
 
 @pytest.fixture
