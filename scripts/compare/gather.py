@@ -40,7 +40,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that a report says. `absent` are engines and cells that have no column, and why."""
+    """All that a report says. `absent` are engines and cells that have no column, and why.
+
+    `options` are those of the command that chose what is compared, `host` has what each part's machine said of itself.
+    """
 
     target: Target
     limit_gib: int
@@ -49,6 +52,7 @@ class Comparison:
     columns: tuple[Column, ...]
     absent: Mapping[str, str]
     sections: tuple[Section, ...]
+    options: tuple[str, ...] = ()
 
     @property
     def numbers(self) -> list[tuple[Section, Row, Column, Figure | Missing]]:
@@ -68,6 +72,7 @@ def gather(
     absent: Mapping[str, str],
     machine: str = "",
     undecided: Mapping[str, str] | None = None,
+    options: Sequence[str] = (),
 ) -> Comparison:
     """What there is of each subject, from one machine alone: the one that is given, else that of the newest evidence.
 
@@ -87,11 +92,18 @@ def gather(
         target=target,
         limit_gib=subjects[0].limit_gib if subjects else target.memory,
         machine=machine,
-        host=current[0].host if current else {},
+        host=_describe_hosts([evidence.host for evidence in current]),
         columns=columns,
         absent=absent,
         sections=make_sections(sizes_of(subjects[0].job.cell)) if subjects else (),
+        options=tuple(options),
     )
+
+
+def _describe_hosts(hosts: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """What hosts say of themselves, each thing once: one GPU may have measured one engine, and another the other."""
+    names = dict.fromkeys(name for host in hosts for name in host)
+    return {name: "; ".join(dict.fromkeys(host[name] for host in hosts if name in host)) for name in names}
 
 
 def _column(

@@ -56,7 +56,7 @@ def list_commands(comparison: Comparison) -> dict[str, int]:
 
 def list_parts(comparison: Comparison) -> list[str]:
     """The commands that measure the report's parts again."""
-    command = f"nox -s compare -- {comparison.target.id} --again --only"
+    command = " ".join(["nox -s compare --", comparison.target.id, *comparison.options, "--again --only"])
     shown = {row.part for section in comparison.sections for row in section.rows}
     return [f"{describe_part(part)}: `{command} {part}`" for part in PARTS if part in shown]
 

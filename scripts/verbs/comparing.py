@@ -35,11 +35,19 @@ def compare(root: Path, options: argparse.Namespace) -> int:
     jobs = bring_candidates(make_jobs(project.matrix, cells, build, Stage.SMOKE, Options()), options.candidate)
     subjects = [Subject(job, asked.limit_gib) for job in jobs]
     machine, undecided = ("", {}) if options.report_only else measure(open_bench(project), subjects, asked)
-    comparison = gather(project.workspace, target, subjects, absent, machine, undecided)
+    comparison = gather(project.workspace, target, subjects, absent, machine, undecided, name_choice(options))
     show_comparison(comparison)
     for file in write_report(comparison, options.output or project.workspace.comparisons):
         note(str(file))
     return judge(comparison, asked.parts, bool(undecided))
+
+
+def name_choice(options: argparse.Namespace) -> list[str]:
+    """The options that say what is compared, as they were given, but for the parts and where the report goes."""
+    memory = [] if options.memory is None else [options.memory]
+    chosen = {"engine": options.engine, "memory": memory, "cuda": options.cuda, "recipe": options.recipe}
+    words = [word for name, values in chosen.items() for value in values for word in (f"--{name}", str(value))]
+    return [*words, "--no-slim"] if options.no_slim else words
 
 
 def read_asked(matrix: Matrix, options: argparse.Namespace) -> Asked:

@@ -746,6 +746,9 @@ def test_a_report_of_nothing_measured_is_inconclusive(
     assert main([*project, "compare", "cpu", "--report-only"]) == 3
     assert "not measured yet" in capsys.readouterr().out
     assert "Nothing was measured yet." in (Workspace(root).comparisons / "cpu.md").read_text()
+    chosen = ["--engine", "serve", "--recipe", "wheel", "--no-slim"]
+    main([*project, "compare", "cpu", "--report-only", *chosen])
+    assert f"-- cpu {' '.join(chosen)} --again" in (Workspace(root).comparisons / "cpu.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -48,6 +49,12 @@ def test_a_number_has_its_spread_and_its_command(comparison: Comparison) -> None
     assert "1. `vllm serve | x`" in text and "2. `serve-sglang`" in text
     assert "`nox -s compare -- 5090 --again --only load`" in text
     assert "--only start" not in text, "no row is of that part"
+
+
+def test_what_chose_the_cells_and_the_memory_is_in_the_commands_that_measure_again(comparison: Comparison) -> None:
+    chosen = replace(comparison, options=("--memory", "24", "--recipe", "wheel"))
+    for text in (render_markdown(chosen), render_page(chosen)):
+        assert "nox -s compare -- 5090 --memory 24 --recipe wheel --again --only load" in text
 
 
 def test_a_number_of_one_run_says_so(comparison: Comparison) -> None:

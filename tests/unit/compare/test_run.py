@@ -270,6 +270,16 @@ def test_a_report_is_of_one_driver_and_says_what_was_measured_on_another(
     assert shown(comparison) == [f"not measured on {here}, but on {there}"] * 2
 
 
+def test_what_each_gpu_of_a_machine_has_measured_is_said_of_it(comparing: Comparing) -> None:
+    comparing.measure("load")
+    [job] = comparing.lab.jobs(SERVE)
+    file = job.cell_folder(comparing.lab.workspace) / "compare/load.json"
+    record = json.loads(file.read_bytes())
+    file.write_text(json.dumps(record | {"host": record["host"] | {"index": "1"}}))
+    host = comparing.report().host
+    assert sorted(host["index"].split("; ")) == ["0", "1"] and ";" not in host["gpu"]
+
+
 def test_without_a_machine_the_newest_evidence_says_which_it_is(comparing: Comparing) -> None:
     comparing.measure("load")
     [job] = comparing.lab.jobs(SERVE)
