@@ -18,8 +18,8 @@ from scripts.feed import Entry
 from scripts.model import Verdict
 from scripts.oci.descriptor import digest_of, is_digest, parse_descriptor, parse_object
 from scripts.oci.image import DEEPEST
+from scripts.reference import Repository
 from scripts.registry.client import Manifest, Registry
-from scripts.registry.reference import Repository
 
 KEPT_DAYS = 366  # the longest twelve months
 _DAY_S = 86400

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from scripts.errors import ConfigError, Problem
 from scripts.model import Compression
+from scripts.reference import Repository
 from scripts.text import name_some
 
 ENGINES = ("auto", "host", "embedded")
@@ -40,13 +41,6 @@ _PLACE = "environment"
 _BUILDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 # What the docker CLI takes for --context, and for --host where that is a socket.
 _CONTEXT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*|unix:///[!-~]+")
-# As `registry.reference` reads it, less the image's own name, which is added to it.
-_REGISTRY = re.compile(
-    r"(\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?|localhost(:[0-9]{1,5})?"
-    r"|[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(:[0-9]{1,5})"
-    r"|(?=[^/]*\.)[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?)(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*"
-)
-_PORT = re.compile(r"[^/]*:([0-9]+)(/.*)?")
 
 
 @dataclass(frozen=True)
@@ -151,8 +145,12 @@ def _find_cache(environment: Mapping[str, str]) -> Path | None:
 
 
 def _is_registry(text: str) -> bool:
-    port = _PORT.fullmatch(text)
-    return bool(_REGISTRY.fullmatch(text)) and (port is None or 0 < int(port[1]) < 1 << 16)
+    """Whether an image's name can be added to it."""
+    try:
+        Repository.parse(f"{text}/image")
+    except ConfigError:
+        return False
+    return True
 
 
 def _is_address(text: str, *schemes: str) -> bool:

@@ -16,8 +16,8 @@ from scripts.oci.image import find_manifest, read_image
 from scripts.oci.layer import Layer
 from scripts.oci.layout import LayoutStore
 from scripts.oci.merge import merge_layers
+from scripts.reference import parse_image
 from scripts.registry.client import Registry
-from scripts.registry.reference import parse_image
 from scripts.registry.store import RegistryStore, find_image
 
 

@@ -23,9 +23,9 @@ from scripts.engine.remote import open_remote
 from scripts.errors import HallmarkError, Undecided
 from scripts.publish.stamp import NAMESPACE, name_repository
 from scripts.redact import Private, find_private
+from scripts.reference import Repository
 from scripts.registry.auth import find_credentials
 from scripts.registry.client import Registry
-from scripts.registry.reference import Repository
 from scripts.registry.transport import Transport
 from scripts.registry.withdrawn import read_withdrawal
 from scripts.site import Site

@@ -15,8 +15,8 @@ from scripts.pipeline.judge import CellVerdict, required_checks
 from scripts.project import Project
 from scripts.publish.proof import Proof
 from scripts.publish.stamp import Dossier, name_tags, withdraw_registry
+from scripts.reference import Repository
 from scripts.registry.client import Registry
-from scripts.registry.reference import Repository
 from scripts.smoke.smoke import Evidence
 
 

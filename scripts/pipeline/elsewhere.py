@@ -36,8 +36,8 @@ from scripts.pipeline.service import require_service
 from scripts.project import Project
 from scripts.publish.proof import describe_proof
 from scripts.publish.stamp import Dossier, name_repository, stamp_candidate
+from scripts.reference import Repository
 from scripts.registry.client import Registry
-from scripts.registry.reference import Repository
 from scripts.registry.store import RegistryStore, find_image
 from scripts.smoke.smoke import evidence_file
 from scripts.verdict import EXIT_CODES

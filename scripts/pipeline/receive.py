@@ -16,8 +16,8 @@ from scripts.oci.layout import Layout, create_layout
 from scripts.pipeline.bench import Bench
 from scripts.pipeline.candidate import Candidate, keep_image, write_candidate
 from scripts.pipeline.obtain import Obtained, bring, find_layout, keep_layout
+from scripts.reference import parse_image
 from scripts.registry.pull import pull_layout
-from scripts.registry.reference import parse_image
 
 FROM_ENGINE = "engine"
 

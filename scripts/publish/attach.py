@@ -15,8 +15,8 @@ from scripts.files import canonical_json
 from scripts.oci.descriptor import OCI_INDEX, OCI_MANIFEST, Descriptor, describe, is_digest, parse_object
 from scripts.publish.move import hold_tag, insist, move_tag, put_exact, read_tag
 from scripts.publish.promote import push_blob
+from scripts.reference import Repository
 from scripts.registry.client import Manifest, Registry
-from scripts.registry.reference import Repository
 
 _EMPTY = b"{}"
 _EMPTY_TYPE = "application/vnd.oci.empty.v1+json"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,9 +17,9 @@ from scripts.files import content_id
 from scripts.locks import hold
 from scripts.matrix.tags import versioned_part
 from scripts.oci.descriptor import parse_object
+from scripts.reference import Repository
 from scripts.registry.client import Manifest, Registry
 from scripts.registry.failures import DigestMismatch, RegistryRefused
-from scripts.registry.reference import Repository
 from scripts.registry.withdrawn import make_withdrawal, read_withdrawal
 
 _AGAIN = "run the same command again"
@@ -56,12 +57,14 @@ def move_tag(
     tag: str,
     new: Manifest,
     old: Manifest | None,
-    theirs: Callable[[Manifest], object],
+    theirs: Callable[[Manifest], object] | None = None,
 ) -> None:
     """Write a tag and read it back, or put the old bytes back and raise. The caller holds the tag's lock.
 
-    `theirs` says of other bytes whether another machine may have written them: they stay, and Overtaken is raised.
+    `theirs` says of other bytes whether another machine may have written them (default: such as `was_promoted` tells
+    of): they stay, and Overtaken is raised.
     """
+    theirs = theirs or partial(was_promoted, registry, repository)
     sent = False
     try:
         registry.put_manifest(repository, tag, new)

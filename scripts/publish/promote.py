@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from scripts.errors import ConfigError, Undecided
 from scripts.oci.layout import Layout
-from scripts.publish.move import hold_tag, insist, move_tag, put_exact, read_tag, tell_overtaken, was_promoted
+from scripts.publish.move import hold_tag, insist, move_tag, put_exact, read_tag, tell_overtaken
+from scripts.reference import Repository, check_digest, check_tag
 from scripts.registry.client import Manifest, Registry
 from scripts.registry.failures import DigestMismatch
-from scripts.registry.reference import Repository, check_digest, check_tag
 from scripts.registry.withdrawn import make_withdrawal, read_withdrawal
 
 BACK_IN_SERVICE = "exclude the cell in matrix.toml, or put it back: nox -s retire -- CELL --undo --reason …"
@@ -66,8 +65,7 @@ def promote(
         if fixed and previous and not read_withdrawal(previous):
             cause = f"it names {previous.digest}, another image of the same build, and never moves"
             raise Undecided(cause, reference, "see which of the two is right: nox -s reproduce -- CELL")
-        theirs = partial(was_promoted, registry, repository)
-        move_tag(registry, repository, tag, candidate, previous, theirs if not fixed else read_withdrawal)
+        move_tag(registry, repository, tag, candidate, previous, read_withdrawal if fixed else None)
         return Promotion(reference, digest, previous.digest if previous else None, changed=True)
 
 
@@ -80,8 +78,7 @@ def withdraw_tag(
         held = read_tag(registry, repository, tag)
         if held is None or held.digest != digest:
             return False
-        theirs = partial(was_promoted, registry, repository)
-        move_tag(registry, repository, tag, make_withdrawal(digest, reason), held, theirs)
+        move_tag(registry, repository, tag, make_withdrawal(digest, reason), held)
         return True
 
     with hold_tag(lock_folder, f"{repository}:{check_tag(tag)}"):

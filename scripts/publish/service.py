@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
-from scripts.publish.move import hold_tag, insist, move_tag, read_tag, was_promoted
+from scripts.publish.move import hold_tag, insist, move_tag, read_tag
+from scripts.reference import Repository, check_tag
 from scripts.registry.client import Registry
-from scripts.registry.reference import Repository, check_tag
 from scripts.registry.withdrawn import make_withdrawal, read_withdrawal
 
 _RETURNED = "in service again, and nothing was published since"
@@ -42,7 +41,7 @@ def retire_tag(registry: Registry, repository: Repository, tag: str, reason: str
         digest = earlier.digest if earlier else held.digest
         if not (earlier and earlier.retired and earlier.reason == said):
             withdrawal = make_withdrawal(digest, said, retired=True)
-            move_tag(registry, repository, tag, withdrawal, held, partial(was_promoted, registry, repository))
+            move_tag(registry, repository, tag, withdrawal, held)
         return digest
 
     with hold_tag(lock_folder, f"{repository}:{check_tag(tag)}"):
@@ -60,5 +59,5 @@ def return_tag(registry: Registry, repository: Repository, tag: str, lock_folder
         if not (held and earlier and earlier.retired):
             return ""
         withdrawal = make_withdrawal(earlier.digest, _RETURNED)
-        move_tag(registry, repository, tag, withdrawal, held, partial(was_promoted, registry, repository))
+        move_tag(registry, repository, tag, withdrawal, held)
         return earlier.digest

@@ -24,8 +24,8 @@ from scripts.plan import PlannedCell
 from scripts.publish.attach import Entry, attach, list_attached
 from scripts.publish.promote import look_again, promote, push_candidate, withdraw_tag
 from scripts.publish.proof import Proof, describe_proof
+from scripts.reference import Repository
 from scripts.registry.client import Registry
-from scripts.registry.reference import Repository
 
 if TYPE_CHECKING:
     from scripts.attest.keyless import KeylessSigner

@@ -16,7 +16,7 @@ from typing import Any
 
 from scripts.errors import ConfigError, Undecided
 from scripts.files import in_home, parse_json
-from scripts.registry.reference import DOCKER_HUB
+from scripts.reference import DOCKER_HUB
 
 _HELPER_SECONDS = 60
 _PARAMETER = r'[A-Za-z_]+\s*=\s*(?:"[^"]*"|[^\s,"]+)'

@@ -10,8 +10,8 @@ import requests
 
 from scripts.answers import Bounds
 from scripts.files import CHUNK
+from scripts.reference import Repository
 from scripts.registry.failures import CHECK_NETWORK, DigestMismatch, RegistryUnavailable, naming_failures
-from scripts.registry.reference import Repository
 from scripts.registry.transport import Transport
 
 MOST_AROUND = 8  # times its bytes: an answer in chunks of one byte each

@@ -21,9 +21,9 @@ import requests
 
 from scripts.files import CHUNK
 from scripts.oci.descriptor import LARGEST_JSON, OCI_INDEX, OCI_MANIFEST, digest_of, parse_object
+from scripts.reference import Repository
 from scripts.registry.blobs import BlobReader, bounds_of_blob
 from scripts.registry.failures import ASK_OWNER, DigestMismatch, RegistryRefused, naming_failures, public
-from scripts.registry.reference import Repository
 from scripts.registry.transport import Transport
 
 # A registry may convert what a client does not accept, and with it the digest: accept everything that a tag can hold.

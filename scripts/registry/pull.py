@@ -14,8 +14,8 @@ from scripts.oci.blobs import read_json_blob
 from scripts.oci.descriptor import Descriptor
 from scripts.oci.image import check_config
 from scripts.oci.layout import Layout, LayoutStore, create_layout
+from scripts.reference import Repository, check_digest
 from scripts.registry.client import Registry
-from scripts.registry.reference import Repository, check_digest
 from scripts.registry.store import RegistryStore, find_image
 
 _RECEIVING = "receiving"  # a name that no blob has

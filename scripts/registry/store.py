@@ -10,8 +10,8 @@ from scripts.errors import Undecided
 from scripts.oci.descriptor import Descriptor, unreadable
 from scripts.oci.image import OciImage, find_manifest
 from scripts.oci.tar import Source
+from scripts.reference import Repository
 from scripts.registry.client import Manifest, Registry
-from scripts.registry.reference import Repository
 
 # The forms before OCI's, which no registry converts any more.
 _LEGACY = "application/vnd.docker.distribution.manifest.v1"

@@ -13,6 +13,7 @@ import requests
 
 from scripts.answers import Bounds, WatchedAdapter, bounded
 from scripts.oci.descriptor import LARGEST_JSON
+from scripts.reference import Repository
 from scripts.registry.auth import Credentials, find_credentials, parse_challenges
 from scripts.registry.failures import (
     ASK_OWNER,
@@ -23,7 +24,6 @@ from scripts.registry.failures import (
     naming_failures,
     public,
 )
-from scripts.registry.reference import Repository
 
 ATTEMPTS = 4
 FIRST_WAIT = 1.0  # seconds, doubled after each attempt

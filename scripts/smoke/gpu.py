@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -17,7 +17,7 @@ from packaging.version import InvalidVersion, Version
 
 from scripts.engine import Engine
 from scripts.errors import Undecided
-from scripts.locks import hold
+from scripts.locks import hold_one
 from scripts.model import Cell
 from scripts.smoke import nvml
 
@@ -94,23 +94,21 @@ def hold_targets(
 ) -> Iterator[tuple[Gpu, ...]]:
     """Hold the GPUs that a cell is for, that nobody else uses and that are sound, or so many of them, for the block.
 
-    Other runs of this project are waited for where they hold all of them; another program's use is not. `locks` is a
-    folder that all of a user's runs on this machine share, `host` what the machine with the GPUs is called.
+    Other runs of this project are waited for where they hold all that could do; another program's use is not. `locks`
+    is a folder that all of a user's runs on this machine share, `host` what the machine with the GPUs is called.
     Raises Undecided where there is none to be had.
     """
     fitting = choose_targets(cell, look(), host)
     with ExitStack() as stack:
+        held: list[Gpu] = []
+        others: list[Gpu] = []
         # Those in trouble last: they may be in use by whoever holds them, and of those that are not, some may do.
-        likely = sorted(fitting, key=lambda gpu: bool(gpu.trouble))
-        held: set[str] = set()
-        for gpu in likely:
-            if (most is None or len(held) < most) and _try_to_hold(gpu, locks, stack):
-                held.add(gpu.uuid)
-        if not held:
-            stack.enter_context(_hold(fitting[0], locks))
-            held = {fitting[0].uuid}
-        # Asked anew: what another run had on it when it was first asked is gone.
-        now = [gpu for gpu in look() if gpu.uuid in held]
+        for gpu in sorted(fitting, key=lambda gpu: bool(gpu.trouble)):
+            if most is None or len(held) < most:
+                (held if _try_to_hold(gpu, locks, stack) else others).append(gpu)
+        now = _ask_anew(look, held)
+        if others and all(gpu.trouble for gpu in now):
+            now = _ask_anew(look, [stack.enter_context(_hold_first(others, locks))])
         free = tuple(gpu for gpu in now if not gpu.trouble)
         if not free:
             troubles = "; ".join(f"{gpu.name} {gpu.index}: {gpu.trouble}" for gpu in now) or "they are gone"
@@ -122,17 +120,27 @@ def hold_targets(
         yield free
 
 
+def _ask_anew(look: Callable[[], list[Gpu]], held: Sequence[Gpu]) -> list[Gpu]:
+    """Those that are held as they are now: what another run had on them when they were first asked is gone."""
+    uuids = {gpu.uuid for gpu in held}
+    return [gpu for gpu in look() if gpu.uuid in uuids] if held else []
+
+
 def _try_to_hold(gpu: Gpu, locks: Path, stack: ExitStack) -> bool:
     try:
-        stack.enter_context(_hold(gpu, locks, patience_s=0))
+        stack.enter_context(_hold_first([gpu], locks, patience_s=0))
     except Undecided:
         return False
     return True
 
 
-def _hold(gpu: Gpu, locks: Path, patience_s: float = math.inf) -> AbstractContextManager[None]:
-    holder = f"another run's test on {gpu.name} {gpu.index}"
-    return hold(locks / f"{gpu.uuid}.lock", holder, patience_s=patience_s)
+@contextmanager
+def _hold_first(gpus: Sequence[Gpu], locks: Path, patience_s: float = math.inf) -> Iterator[Gpu]:
+    """Hold whichever is free first."""
+    files = {locks / f"{gpu.uuid}.lock": gpu for gpu in gpus}
+    holder = f"another run's test on {gpus[0].name} {' or '.join(gpu.index for gpu in gpus)}"
+    with hold_one(list(files), holder, patience_s=patience_s) as file:
+        yield files[file]
 
 
 def driver_floor(cell: Cell) -> str:

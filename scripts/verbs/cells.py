@@ -42,7 +42,7 @@ from scripts.pipeline.output import check_output, write_output
 from scripts.plan import make_plan
 from scripts.project import Project
 from scripts.publish.stamp import name_repository
-from scripts.registry.reference import check_digest
+from scripts.reference import check_digest
 from scripts.report.cells import show_cells, show_reproductions, show_verdicts
 from scripts.reproduce import reproduce as rebuild
 from scripts.site import read_pip_settings

@@ -20,7 +20,7 @@ from scripts.model import Target
 from scripts.pipeline import Job, Options, Stage, make_jobs, open_bench
 from scripts.plan import PlannedCell, Selection, make_plan
 from scripts.project import Project
-from scripts.registry.reference import check_digest
+from scripts.reference import check_digest
 from scripts.report.comparison import show_comparison
 from scripts.text import name_some
 

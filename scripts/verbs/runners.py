@@ -14,8 +14,8 @@ from scripts.pipeline.judge import judge_cell
 from scripts.plan import make_plan
 from scripts.project import Project
 from scripts.publish.stamp import name_repository
+from scripts.reference import check_digest
 from scripts.registry.client import Registry
-from scripts.registry.reference import check_digest
 from scripts.report.cells import show_cells
 from scripts.report.runners import show_drawn
 from scripts.runners import Runners, draw_builds, draw_tests, read_gpus

@@ -12,8 +12,8 @@ from scripts.errors import ConfigError
 from scripts.matrix import load_matrix
 from scripts.pipeline.expected import expect
 from scripts.plan import make_plan
+from scripts.reference import parse_image
 from scripts.registry.client import Registry
-from scripts.registry.reference import parse_image
 from scripts.report.verification import render_verification, show_verification
 from scripts.text import for_json
 from scripts.verdict import EXIT_CODES

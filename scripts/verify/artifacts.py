@@ -9,9 +9,9 @@ from scripts.attest.envelope import BUNDLE_TYPE, ENVELOPE_TYPE, PAYLOAD_TYPE, En
 from scripts.attest.statement import Statement, read_statement
 from scripts.oci.blobs import read_json_blob
 from scripts.oci.descriptor import is_digest, parse_descriptor, parse_object
+from scripts.reference import Repository
 from scripts.registry.client import Registry
 from scripts.registry.failures import DigestMismatch
-from scripts.registry.reference import Repository
 from scripts.registry.store import RegistryStore
 
 MOST_ARTIFACTS = 300

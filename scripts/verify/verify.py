@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from scripts.attest.statement import TEST_RESULT
 from scripts.errors import Undecided
 from scripts.model import Outcome, Result, Verdict
+from scripts.reference import ImageName
 from scripts.registry.client import Registry
 from scripts.registry.failures import DigestMismatch
-from scripts.registry.reference import ImageName
 from scripts.registry.withdrawn import read_withdrawal
 from scripts.verdict import decide
 from scripts.verify.artifacts import Attached, list_artifacts, read_artifact

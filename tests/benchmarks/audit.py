@@ -29,8 +29,8 @@ from scripts.engines import open_engine
 from scripts.files import CHUNK
 from scripts.oci.layout import Layout
 from scripts.project import Project
+from scripts.reference import parse_image
 from scripts.registry.client import Registry
-from scripts.registry.reference import parse_image
 from tests.unit.builders import REPOSITORY_ROOT
 
 

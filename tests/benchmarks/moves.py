@@ -27,8 +27,8 @@ from scripts.oci.layout import Layout
 from scripts.pipeline import Bench, open_bench
 from scripts.project import Project
 from scripts.publish.promote import push_candidate
+from scripts.reference import Repository
 from scripts.registry.client import Registry
-from scripts.registry.reference import Repository
 from scripts.report.table import print_table
 from tests.benchmarks.common import make_step, obtain_base, open_fresh, require_space, share_inputs
 from tests.docker_registry import serve_registry

@@ -38,8 +38,8 @@ from scripts.project import Project
 from scripts.publish.promote import promote, push_candidate
 from scripts.publish.proof import Proof
 from scripts.publish.stamp import Dossier, name_tags, stamp_candidate
+from scripts.reference import Repository
 from scripts.registry.client import Registry
-from scripts.registry.reference import Repository
 from scripts.report.table import print_table
 from scripts.smoke.smoke import Evidence
 from tests.docker_registry import serve_registry

@@ -29,7 +29,7 @@ from scripts.catalogue.read import Found, read_folders
 from scripts.errors import HallmarkError
 from scripts.feed import read_feed, trace_stamps
 from scripts.oci.descriptor import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
-from scripts.registry.reference import ImageName
+from scripts.reference import ImageName
 from scripts.report.bundles import show_bundle
 from scripts.report.verification import render_verification, show_verification
 from scripts.smoke.trial import parse_results

@@ -17,9 +17,9 @@ from scripts.errors import ExitCode, Undecided
 from scripts.garbage import check_clock, delete, find_garbage
 from scripts.project import Project
 from scripts.publish.promote import promote, push_candidate, withdraw_tag
+from scripts.reference import Repository
 from scripts.registry.client import Registry
 from scripts.registry.pull import pull_layout
-from scripts.registry.reference import Repository
 from scripts.registry.withdrawn import read_withdrawal
 from tests.integration.conftest import find_candidate, find_step, run_verb
 from tests.integration.sandbox.test_garbage import line

@@ -25,9 +25,9 @@ from scripts.engine.engine import Engine
 from scripts.engine.images import has_image, load_layout
 from scripts.errors import Undecided
 from scripts.oci.descriptor import digest_of
+from scripts.reference import Repository
 from scripts.registry.client import Registry
 from scripts.registry.failures import DigestMismatch, RegistryRefused, RegistryUnavailable
-from scripts.registry.reference import Repository
 from scripts.registry.transport import Transport
 from tests.unit.registry.fake_registry import make_layout
 

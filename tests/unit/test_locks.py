@@ -15,7 +15,7 @@ import pytest
 
 from scripts import locks
 from scripts.errors import Undecided
-from scripts.locks import hold
+from scripts.locks import hold, hold_one
 
 HOLDER = "another run"
 
@@ -132,6 +132,33 @@ def test_a_lock_is_taken_once_it_is_free(tmp_path: Path, said: list[str]) -> Non
     assert taken.is_set() and said == ["waiting for another run to end …"]
 
 
+def test_of_several_the_first_that_is_free_is_held_and_the_others_are_not(tmp_path: Path, said: list[str]) -> None:
+    paths = [tmp_path / name for name in "abc"]
+    release, held = [threading.Event(), threading.Event()], threading.Barrier(3)
+
+    def other(number: int) -> None:
+        with hold(paths[number], HOLDER):
+            held.wait(30)
+            release[number].wait(30)
+
+    threads = [threading.Thread(target=other, args=(number,)) for number in (0, 1)]
+    for thread in threads:
+        thread.start()
+    held.wait(30)
+    with hold_one(paths, HOLDER) as path:
+        assert path == paths[2] and said == []
+    timer = threading.Timer(0.05, release[1].set)
+    timer.start()
+    with hold_one(paths[:2], HOLDER) as path:
+        assert path == paths[1] and not is_free(paths[0]) and not is_free(path)
+    with pytest.raises(Undecided) as caught, hold_one(paths[:1], HOLDER, patience_s=0):
+        pytest.fail("two holders of one lock")
+    assert caught.value.problems[0].place == str(paths[0]) and is_free(paths[1])
+    release[0].set()
+    for thread in (*threads, timer):
+        thread.join(30)
+
+
 # --- who waits, and for how long
 
 
@@ -143,15 +170,19 @@ def wait_for(monkeypatch: pytest.MonkeyPatch, seconds: float, **options: float) 
         def __init__(self, *_: object, **__: object) -> None:
             pass
 
-        def acquire(self, timeout: float, poll_interval: float) -> None:
-            assert 0 <= timeout < math.inf and poll_interval > 0
-            clock[0] += timeout
-            if clock[0] >= seconds:
-                raise KeyboardInterrupt
+        def acquire(self, timeout: float) -> None:
+            assert timeout == 0
             raise filelock.Timeout("lock")
+
+    def sleep(duration: float) -> None:
+        assert 0 < duration < math.inf
+        clock[0] += max(duration, 10.0)
+        if clock[0] >= seconds:
+            raise KeyboardInterrupt
 
     monkeypatch.setattr(locks, "FileLock", Busy)
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "sleep", sleep)
     with hold(Path("/tmp/never-made"), HOLDER, **options):  # type: ignore[arg-type]
         pytest.fail("it is never free")
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.errors import ConfigError, ExitCode
-from scripts.registry.reference import Repository
+from scripts.reference import Repository
 from scripts.site import PipSettings, Site, read_apt_mirrors, read_pip_settings, uv_environment
 
 

@@ -21,9 +21,9 @@ from scripts.oci.compare import compare_layouts
 from scripts.oci.layout import Layout
 from scripts.project import Project
 from scripts.publish.promote import promote, push_candidate
+from scripts.reference import Repository
 from scripts.registry.client import Registry
 from scripts.registry.pull import pull_layout
-from scripts.registry.reference import Repository
 from tests.integration.conftest import find_step
 from tests.unit.audit.samples import HOST, PLAIN, SEVERAL, library
 from tests.unit.oci.made import Entry, MadeImage, make_tar, zstd

@@ -16,8 +16,8 @@ from scripts.model import Verdict
 from scripts.oci.layout import Layout
 from scripts.project import Project
 from scripts.publish.promote import promote, push_candidate
+from scripts.reference import Repository
 from scripts.registry.client import Registry
-from scripts.registry.reference import Repository
 from tests.docker_registry import serve_registry
 from tests.unit.registry.attached import attach_one
 from tests.unit.registry.fake_registry import make_layout

@@ -18,8 +18,8 @@ from scripts.publish.promote import withdraw_tag
 from scripts.publish.proof import Proof
 from scripts.publish.service import retire_tags, return_tag
 from scripts.publish.stamp import Dossier, stamp_registry
+from scripts.reference import Repository
 from scripts.registry.client import Manifest, Registry
-from scripts.registry.reference import Repository
 from scripts.registry.withdrawn import read_withdrawal
 from scripts.smoke.smoke import Evidence
 from tests.unit.attest import BUILD, no_licences

@@ -22,7 +22,7 @@ from scripts.pipeline import Options, Stage, make_jobs
 from scripts.pipeline.described import describe_job, licences_in
 from scripts.pipeline.run import run_cell
 from scripts.plan import Selection, make_plan
-from scripts.registry.reference import parse_image
+from scripts.reference import parse_image
 from scripts.verbs.verifying import know_cells
 from scripts.verify.signed import ByIdentity, ByKey
 from scripts.verify.verify import verify

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from scripts.oci.descriptor import Descriptor
 from scripts.publish.attach import attach, list_attached
+from scripts.reference import Repository
 from scripts.registry.client import Registry
-from scripts.registry.reference import Repository
 
 
 def attach_one(

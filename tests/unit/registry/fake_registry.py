@@ -16,9 +16,9 @@ from requests.adapters import BaseAdapter
 
 from scripts.oci.descriptor import OCI_INDEX, OCI_MANIFEST, digest_of
 from scripts.oci.layout import Layout
+from scripts.reference import Repository
 from scripts.registry.auth import Credentials
 from scripts.registry.client import Registry
-from scripts.registry.reference import Repository
 from scripts.registry.transport import Transport
 
 REPOSITORY = Repository.parse("registry.example.com/team/image")

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from scripts.errors import ConfigError, Undecided
 from scripts.oci.descriptor import OCI_INDEX, OCI_MANIFEST, digest_of
+from scripts.reference import Repository
 from scripts.registry.auth import Credentials, find_credentials, parse_challenges
 from scripts.registry.client import Manifest
 from scripts.registry.failures import DigestMismatch, RegistryRefused, RegistryUnavailable
-from scripts.registry.reference import Repository
 from scripts.registry.transport import ATTEMPTS, LONGEST_WAIT
 from tests.unit.registry.fake_registry import (
     REPOSITORY,

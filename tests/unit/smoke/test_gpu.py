@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import platform
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -279,6 +281,52 @@ def test_where_another_run_holds_them_all_it_is_waited_for_whatever_it_has_in_us
         thread.join(30)
     assert got.is_set()
     assert "waiting for another run's test on RTX 5090 0 to end" in capsys.readouterr().err
+
+
+@contextmanager
+def held_elsewhere(gpus: list[Gpu], folder: Path) -> Iterator[dict[str, threading.Event]]:
+    """Other runs that hold these GPUs, one each, until they are told to end."""
+    ends = {gpu.uuid: threading.Event() for gpu in gpus}
+    holding = threading.Barrier(len(gpus) + 1)
+
+    def other(gpu: Gpu) -> None:
+        with hold_targets(CELL, lambda: [gpu], folder):
+            holding.wait(30)
+            ends[gpu.uuid].wait(30)
+
+    threads = [threading.Thread(target=other, args=(gpu,)) for gpu in gpus]
+    for thread in threads:
+        thread.start()
+    holding.wait(30)
+    try:
+        yield ends
+    finally:
+        for end in ends.values():
+            end.set()
+        for thread in threads:
+            thread.join(30)
+
+
+def test_of_those_that_other_runs_hold_the_first_that_is_free_is_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with held_elsewhere([GPU, SECOND], tmp_path) as ends:
+        timer = threading.Timer(0.1, ends[SECOND.uuid].set)
+        timer.start()
+        with hold_targets(CELL, lambda: [GPU, SECOND], tmp_path) as held:
+            assert held == (SECOND,) and not ends[GPU.uuid].is_set()
+        timer.join(30)
+    assert "waiting for another run's test on RTX 5090 0 or 1 to end" in capsys.readouterr().err
+
+
+def test_another_run_is_waited_for_where_all_else_is_in_use_by_other_programs(tmp_path: Path) -> None:
+    used = but(index="3", uuid="GPU-3", trouble="in use by process 12")
+    with held_elsewhere([GPU], tmp_path) as ends:
+        timer = threading.Timer(0.1, ends[GPU.uuid].set)
+        timer.start()
+        with hold_targets(CELL, lambda: [used, GPU], tmp_path) as held:
+            assert held == (GPU,)
+        timer.join(30)
 
 
 def test_one_that_is_in_trouble_is_passed_over_and_leaves_it_open_where_there_is_no_other(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from scripts.model import Cell, Outcome, Result
 from scripts.oci.descriptor import OCI_MANIFEST, Descriptor, digest_of
 from scripts.publish.promote import promote, push_candidate
 from scripts.publish.proof import Proof, describe_proof
-from scripts.registry.reference import ImageName
+from scripts.reference import ImageName
 from scripts.smoke.smoke import Evidence
 from scripts.verify.signed import ByKey, Trust
 from scripts.verify.tested import Expected, Target

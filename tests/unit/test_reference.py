@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.errors import ConfigError
-from scripts.registry.reference import parse_image
+from scripts.reference import parse_image
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 
