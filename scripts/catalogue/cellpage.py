@@ -18,6 +18,7 @@ from scripts.catalogue.inside import render_inside
 from scripts.catalogue.manual import name_references
 from scripts.catalogue.parts import (
     LONGEST,
+    link_comparison,
     name_verdict,
     render_command,
     render_facts,
@@ -27,7 +28,7 @@ from scripts.catalogue.parts import (
     render_state,
 )
 from scripts.catalogue.types import STATES, Build, CellPage, Standing, State
-from scripts.markup import Markup, element, inline, join, table
+from scripts.markup import Markup, bullets, element, inline, join, table
 from scripts.smoke.smoke import Evidence
 
 
@@ -41,6 +42,7 @@ def render_cell(page: CellPage, registry: str) -> str:
         _section("What it is", _facts(page)),
         *_tested(page),
         *_owners(page),
+        *_compared(page),
         _section("What was not run", _not_run(page)),
         *(_section(title, *content) for title, content in render_inside(page)),
         _section("Run it", *_serve(page)),
@@ -159,6 +161,18 @@ def _owners(page: CellPage) -> Iterator[Markup]:
         for run in reversed(page.owners)
     ]
     yield _section("What owners have seen", element("p", text), table(header, rows, "What owners have seen"))
+
+
+def _compared(page: CellPage) -> Iterator[Markup]:
+    if not page.compared:
+        return
+    items = []
+    for comparison in page.compared:
+        digests = {column.digest for column in comparison.columns if column.cell == page.cell.id}
+        ours = page.shown and page.shown.digest in digests
+        notes = [] if ours else [element("small", f"of another build: {', '.join(sorted(digests)) or 'none'}")]
+        items.append(join([link_comparison(comparison, root="../"), *notes], " "))
+    yield _section("Side by side", bullets(items))
 
 
 def _row(line: Line) -> list[str]:

@@ -14,8 +14,9 @@ from scripts.audit.evidence import AUDIT
 from scripts.bundle.owners import OwnersRun, merge_entries, read_owners
 from scripts.catalogue.layers import Shared, find_shared
 from scripts.catalogue.manual import read_commands
-from scripts.catalogue.read import Found, read_folders, read_runs
+from scripts.catalogue.read import Found, read_comparisons, read_folders, read_runs
 from scripts.catalogue.types import STATES, Build, Catalogue, CellPage, Standing, State
+from scripts.compare.types import Comparison
 from scripts.errors import ConfigError
 from scripts.feed import Entry, find_retired, read_feed
 from scripts.fetch import Cache
@@ -27,6 +28,8 @@ from scripts.plan import make_plan
 from scripts.project import Project
 from scripts.smoke.smoke import identify
 
+COMPARISONS = "compare"  # the folder of them, beside those of cells
+
 
 def gather(project: Project, folders: Sequence[Path], feeds: Sequence[Path], registry: str = "") -> Catalogue:
     """All that is known of every cell. Raises ConfigError for stale locks, and for what is not there."""
@@ -37,6 +40,8 @@ def gather(project: Project, folders: Sequence[Path], feeds: Sequence[Path], reg
     found = Found()
     read_folders(folders, cells, found)
     read_runs(project.workspace, cells, found)
+    kept = [*(folder / COMPARISONS for folder in folders), project.workspace.comparisons]
+    read_comparisons(kept, project.matrix.targets, found)
     owners, unread = read_owners(project, folders)
     found.unread += unread
     feed = merge_entries(_read_feeds(project, feeds, found), owners)
@@ -55,7 +60,13 @@ def gather(project: Project, folders: Sequence[Path], feeds: Sequence[Path], reg
     licences = cache(licences_in(Cache(project.site.cache)))
     pages = [replace(page, shared=_find_shared(page, pages), contents=_list_contents(page, licences)) for page in pages]
     gaps = tuple(planned for planned in plan if planned.gap)
-    return Catalogue(project.matrix, tuple(pages), tuple(feed), gaps, registry, tuple(found.unread))
+    comparisons = tuple(found.comparisons.values())
+    pages = [replace(page, compared=_find_compared(page, comparisons)) for page in pages]
+    return Catalogue(project.matrix, tuple(pages), tuple(feed), gaps, registry, tuple(found.unread), comparisons)
+
+
+def _find_compared(page: CellPage, comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
+    return tuple(each for each in comparisons if page.cell.id in {column.cell for column in each.columns})
 
 
 def _find_shared(page: CellPage, pages: Sequence[CellPage]) -> tuple[Shared, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from scripts.catalogue.parts import render_feed, render_frame, render_legend, render_state
+from scripts.catalogue.parts import link_comparison, render_feed, render_frame, render_legend, render_state
 from scripts.catalogue.types import Catalogue, CellPage, State
 from scripts.markup import Markup, bullets, element, join
 from scripts.matrix import Exclusion
@@ -34,6 +34,9 @@ def render_overview(catalogue: Catalogue) -> str:
         element("section", element("h2", "Every cell", id="cells"), _list(catalogue.pages)),
         element("section", element("h2", "What was decided last", id="latest"), _latest(catalogue, ids)),
     ]
+    if catalogue.comparisons:
+        reports = bullets(link_comparison(each) for each in catalogue.comparisons)
+        parts.append(element("section", element("h2", "Engines side by side", id="compared"), reports))
     if catalogue.matrix.exclusions:
         left_out = bullets(_explain(each) for each in catalogue.matrix.exclusions)
         parts.append(element("details", element("summary", "What the matrix leaves out, and why"), left_out))

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from scripts import __version__
 from scripts.catalogue.types import STATES, CellPage, State
+from scripts.compare.page import render_body
+from scripts.compare.types import Comparison
+from scripts.compare.words import title_of
 from scripts.feed import Entry
 from scripts.markup import Markup, element, join, table
 from scripts.model import Verdict
@@ -84,6 +87,22 @@ def render_legend() -> Markup:
 def render_command(text: str) -> Markup:
     """A command, with a button beside it that copies it where scripts run."""
     return element("div", element("pre", element("code", text), tabindex="0"), class_="command", data_copy=True)
+
+
+def address_of(comparison: Comparison) -> str:
+    """Where the site has a comparison's report."""
+    return f"compare/{comparison.target}.html"
+
+
+def render_comparison(comparison: Comparison) -> str:
+    """A comparison's report as one of the site's pages."""
+    return render_frame(title_of(comparison), render_body(comparison), root="../")
+
+
+def link_comparison(comparison: Comparison, *, root: str = "") -> Markup:
+    """A link to a comparison's report, and what it was measured on; `root` as in `render_frame`."""
+    link = element("a", title_of(comparison), href=root + address_of(comparison))
+    return join([link, element("small", f"({comparison.machine or 'nothing was measured yet'})")], " ")
 
 
 def render_facts(facts: Mapping[str, str]) -> Markup:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from scripts.audit.evidence import summarise
 from scripts.catalogue.layers import read_layers
 from scripts.catalogue.types import Audit, Build
+from scripts.compare.form import parse_comparison
+from scripts.compare.types import Comparison
 from scripts.errors import ConfigError
 from scripts.files import parse_json
 from scripts.model import Verdict
@@ -23,9 +25,10 @@ _AUDIT = "audit.json"
 
 @dataclass
 class Found:
-    """Builds by cell and digest, and the files that could not be read."""
+    """Builds by cell and digest, comparisons by target, and the files that could not be read."""
 
     builds: defaultdict[str, dict[str, Build]] = field(default_factory=lambda: defaultdict(dict))
+    comparisons: dict[str, Comparison] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
 
     def add(self, cell: str, build: Build) -> None:
@@ -72,6 +75,20 @@ def read_runs(workspace: Workspace, cells: Iterable[str], found: Found) -> None:
                     audit = _read_audit(run / _AUDIT, candidate.digest)
                     layers = read_layers(candidate.digest, run, workspace.layout(run.name))
                     found.add(folder.name, replace(build, audit=audit, layers=layers))
+
+
+def read_comparisons(folders: Sequence[Path], targets: Container[str], found: Found) -> None:
+    """Take in `FOLDER/*.json`, as `compare` wrote them, of these targets; of two of one target the later folder's."""
+    for path in (path for folder in folders for path in sorted(folder.glob("*.json"))):
+        try:
+            comparison = parse_comparison(parse_json(path.read_bytes()))
+        except (OSError, ValueError, KeyError, TypeError):
+            found.unread.append(f"{path.name} is no comparison that this version reads")
+            continue
+        if comparison.target in targets:
+            found.comparisons[comparison.target] = comparison
+        else:
+            found.unread.append(f"{path.name}: the matrix has no such target")
 
 
 def _take(found: Found, cell: str, path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from scripts.bundle.owners import OwnersRun
 from scripts.catalogue.layers import LayerPart, Shared
+from scripts.compare.types import Comparison
 from scripts.feed import Entry
 from scripts.matrix import Matrix
 from scripts.model import Cell, Result, Verdict
@@ -86,7 +87,8 @@ class CellPage:
     """All that is known of a cell. `shown` is the build that its state is about, `others` are those before it.
 
     `owners` are what owners of its GPU have seen, which is nobody's stamp. `shared` is what its layers have in common
-    with other candidates'; `contents` lists what is in the image by today's locks, as an SBOM.
+    with other candidates'; `contents` lists what is in the image by today's locks, as an SBOM. `compared` are the
+    comparisons that it is in, of whatever build.
     """
 
     job: Job
@@ -103,6 +105,7 @@ class CellPage:
     owners: tuple[OwnersRun, ...] = ()
     shared: tuple[Shared, ...] = ()
     contents: Mapping[str, Any] = field(default_factory=dict)
+    compared: tuple[Comparison, ...] = ()
 
     @property
     def cell(self) -> Cell:
@@ -130,6 +133,7 @@ class Catalogue:
     gaps: tuple[PlannedCell, ...] = ()
     registry: str = ""
     unread: tuple[str, ...] = field(default_factory=tuple)
+    comparisons: tuple[Comparison, ...] = ()
 
 
 def _order(version: str) -> tuple[int, ...]:

@@ -6,14 +6,15 @@ Colours are the page's, by class, so that they follow its light or dark scheme.
 from __future__ import annotations
 
 from scripts.compare.figures import Figure, Missing
-from scripts.compare.gather import Comparison
 from scripts.compare.rows import Row, Section
+from scripts.compare.types import Comparison
 from scripts.compare.words import format_number, shorten
 from scripts.text import for_markup
 
 SERIES = 4  # colours; further columns take them again
 _LABEL, _BAR, _VALUE = 300, 420, 240  # widths in pixels
 _HEIGHT, _GAP, _TOP = 18, 12, 34
+_LETTER = 8  # pixels of a legend's letter, at most as a rule
 _LONGEST = 44  # characters of a reason beside a bar that is not there
 
 
@@ -56,10 +57,11 @@ def _draw(comparison: Comparison, title: str, unit: str, found: dict[Row, list[F
 
 def _legend(comparison: Comparison, better: str) -> list[str]:
     parts = []
+    left = _LABEL
     for number, column in enumerate(comparison.columns):
-        left = _LABEL + number * 190
         parts.append(f'<rect class="s{number % SERIES}" x="{left}" y="6" width="11" height="11"/>')
         parts.append(f'<text x="{left + 16}" y="16">{for_markup(column.title)}</text>')
+        left += 16 + len(column.title) * _LETTER + 2 * _GAP
     return [*parts, f'<text class="quiet" x="10" y="16">{for_markup(better)} is better</text>']
 
 

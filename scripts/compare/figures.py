@@ -16,7 +16,6 @@ from scripts.smoke.watch import WATCHED
 class Figure:
     """A number: the median of its runs, which of more or less is better (`higher`, `lower`), and how it came about."""
 
-    name: str
     value: float
     unit: str
     better: str
@@ -68,7 +67,7 @@ def _read(entry: dict[str, Any], command: str) -> Figure | Missing:
     runs, name = entry.get("runs"), str(entry.get("name"))
     if not isinstance(runs, list) or not runs or not all(map(_is_number, (*runs, entry.get("value")))):
         return Missing(f"{name} is not a number: {entry.get('value')}, of runs {runs}", failed=True)
-    return Figure(name, entry["value"], str(entry.get("unit", "")), str(entry.get("better", "")), tuple(runs), command)
+    return Figure(entry["value"], str(entry.get("unit", "")), str(entry.get("better", "")), tuple(runs), command)
 
 
 def _is_number(value: object) -> bool:

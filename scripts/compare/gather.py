@@ -3,66 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from scripts.compare.asked import find_gap, sizes_of
-from scripts.compare.figures import Figure, Missing, find_figure
+from scripts.compare.figures import Missing, find_figure
 from scripts.compare.parts import PARTS
-from scripts.compare.rows import Row, Section, make_sections
+from scripts.compare.rows import Row, make_sections
 from scripts.compare.run import Subject, machine_of
+from scripts.compare.types import Column, Comparison
 from scripts.model import Target
 from scripts.pipeline.candidate import read_candidate
 from scripts.pipeline.judge import judge_cell
 from scripts.smoke.smoke import Evidence
 from scripts.workspace import Workspace
-
-
-@dataclass(frozen=True)
-class Column:
-    """One engine's column: the cell, its version and digest, what the gate says of it, and what was measured, by part.
-
-    `undecided` is why it could not be measured just now; it explains what is missing.
-    """
-
-    cell: str
-    title: str
-    digest: str
-    verdict: str
-    evidence: Mapping[str, Evidence]
-    missing: Mapping[str, str]
-
-    def find(self, row: Row) -> Figure | Missing:
-        """The figure of a row, or why there is none."""
-        if evidence := self.evidence.get(row.part):
-            return find_figure(evidence, row.check, row.name)
-        return Missing(self.missing[row.part])
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """All that a report says. `absent` are engines and cells that have no column, and why.
-
-    `options` are those of the command that chose what is compared, `host` has what each part's machine said of itself.
-    """
-
-    target: Target
-    limit_gib: int
-    machine: str
-    host: Mapping[str, str]
-    columns: tuple[Column, ...]
-    absent: Mapping[str, str]
-    sections: tuple[Section, ...]
-    options: tuple[str, ...] = ()
-
-    @property
-    def numbers(self) -> list[tuple[Section, Row, Column, Figure | Missing]]:
-        """Every place of the report, in its order."""
-        return [
-            (section, row, column, column.find(row))
-            for section in self.sections
-            for row in section.rows
-            for column in self.columns
-        ]
 
 
 def gather(
@@ -84,18 +36,21 @@ def gather(
     newest = max(every, key=lambda evidence: evidence.finished, default=None)
     machine = machine or (machine_of(newest.host) if newest else "")
     current = [evidence for evidence in every if machine_of(evidence.host) == machine]
+    sections = make_sections(sizes_of(subjects[0].job.cell)) if subjects else ()
+    rows = [row for section in sections for row in section.rows]
     columns = tuple(
-        _column(workspace, each, digests[each.job.cell.id], found[each.job.cell.id], machine, undecided or {})
+        _column(workspace, each, rows, digests[each.job.cell.id], found[each.job.cell.id], machine, undecided or {})
         for each in subjects
     )
     return Comparison(
-        target=target,
+        target=target.id,
+        place=target.name,
         limit_gib=subjects[0].limit_gib if subjects else target.memory,
         machine=machine,
         host=_describe_hosts([evidence.host for evidence in current]),
         columns=columns,
         absent=absent,
-        sections=make_sections(sizes_of(subjects[0].job.cell)) if subjects else (),
+        sections=sections,
         options=tuple(options),
     )
 
@@ -109,6 +64,7 @@ def _describe_hosts(hosts: Sequence[Mapping[str, str]]) -> dict[str, str]:
 def _column(
     workspace: Workspace,
     subject: Subject,
+    rows: Sequence[Row],
     digest: str,
     found: Mapping[str, Evidence],
     machine: str,
@@ -131,7 +87,13 @@ def _column(
     title = f"{subject.engine.title} {recipe.version if recipe else ''}{cuda}"
     verdict = judge_cell(workspace, job)
     said = verdict.verdict if verdict.digest == digest else "undecided"
-    return Column(job.cell.id, title, digest, said, current, missing)
+    figures = {
+        row.name: find_figure(current[row.part], row.check, row.figure)
+        if row.part in current
+        else Missing(missing[row.part])
+        for row in rows
+    }
+    return Column(job.cell.id, title, digest, said, figures)
 
 
 def _digest(workspace: Workspace, subject: Subject) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from scripts.compare.figures import Figure, Missing
-from scripts.compare.gather import Comparison
 from scripts.compare.rows import Section
+from scripts.compare.types import Comparison
 from scripts.compare.words import (
     find_lead,
     format_number,

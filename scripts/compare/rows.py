@@ -16,7 +16,12 @@ class Row:
     title: str
     part: str
     check: str
-    name: str
+    figure: str
+
+    @property
+    def name(self) -> str:
+        """Its name among all figures: `load/at-8/ttft`."""
+        return f"{self.part}/{self.check}/{self.figure}"
 
 
 @dataclass(frozen=True)

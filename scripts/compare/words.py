@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from scripts.compare.figures import Figure, Missing
-from scripts.compare.gather import Comparison
 from scripts.compare.parts import PARTS
 from scripts.compare.rows import describe_part
+from scripts.compare.types import Comparison
 from scripts.text import one_line
 
 _LONGEST = 300  # characters of a reason; all of it is in the log
@@ -16,12 +16,11 @@ _LONGEST = 300  # characters of a reason; all of it is in the log
 def title_of(comparison: Comparison) -> str:
     """`vLLM 0.32.0 and SGLang 0.5.23 on NVIDIA H200`."""
     names = list(dict.fromkeys(column.title for column in comparison.columns))
-    return f"{' and '.join(names) or 'Nothing'} on {comparison.target.name}"
+    return f"{' and '.join(names) or 'Nothing'} on {comparison.place}"
 
 
 def notes_of(comparison: Comparison) -> list[str]:
     """What a reader has to know of all numbers, a sentence or two each."""
-    target = comparison.target
     notes = [
         f"Measured on {comparison.machine}." if comparison.machine else "Nothing was measured yet.",
         "Weights are random and of the sizes that public models have: memory and time are real, **the text is not**.",
@@ -30,7 +29,7 @@ def notes_of(comparison: Comparison) -> list[str]:
         "One client asks all engines, in the same container, over HTTP. It is one Python process: beyond some thousand "
         "tokens a second it is part of what is measured.",
     ]
-    if target.has_gpu:
+    if comparison.limit_gib:
         notes.append(
             f"Engines are held to {comparison.limit_gib} GiB of the GPU's memory. Batches and graphs are of the sizes "
             "that they choose for the card that they see."
@@ -56,7 +55,7 @@ def list_commands(comparison: Comparison) -> dict[str, int]:
 
 def list_parts(comparison: Comparison) -> list[str]:
     """The commands that measure the report's parts again."""
-    command = " ".join(["nox -s compare --", comparison.target.id, *comparison.options, "--again --only"])
+    command = " ".join(["nox -s compare --", comparison.target, *comparison.options, "--again --only"])
     shown = {row.part for section in comparison.sections for row in section.rows}
     return [f"{describe_part(part)}: `{command} {part}`" for part in PARTS if part in shown]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scripts.compare.figures import Figure, Missing
-from scripts.compare.gather import Comparison
+from scripts.compare.types import Comparison
 from scripts.compare.words import format_number, list_absent, shorten
 from scripts.console import show
 from scripts.report.table import append_step_summary, print_table

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from scripts.compare.engines import ENGINES
 from scripts.compare.figures import Missing
-from scripts.compare.gather import Comparison, gather
+from scripts.compare.gather import gather
 from scripts.compare.parts import PARTS
 from scripts.compare.run import Asked, Subject, measure
+from scripts.compare.types import Comparison
 from scripts.compare.write import write_report
 from scripts.console import note
 from scripts.errors import ConfigError, ExitCode

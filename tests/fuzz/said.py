@@ -25,7 +25,10 @@ from scripts.attest.sbom import BOM, list_contents
 from scripts.attest.statement import STATEMENT, TEST_RESULT, make_statement
 from scripts.bundle.check import check_bundle
 from scripts.bundle.write import write_bundle
-from scripts.catalogue.read import Found, read_folders
+from scripts.catalogue.read import Found, read_comparisons, read_folders
+from scripts.compare.form import render_data
+from scripts.compare.markdown import render_markdown
+from scripts.compare.page import render_page
 from scripts.errors import HallmarkError
 from scripts.feed import read_feed, trace_stamps
 from scripts.oci.descriptor import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
@@ -44,6 +47,7 @@ from tests.made_sigstore import ISSUER, NAME, MadeSigstore
 from tests.unit.attest import BUILD, make_signer, no_licences, write_public
 from tests.unit.bundle import GPU, OWNER, add_scenarios, answering
 from tests.unit.bundle import dump as dump_bundle
+from tests.unit.compare.made import ENDED, make_check, make_column, make_comparison
 from tests.unit.pipeline.lab import Lab
 from tests.unit.registry.fake_registry import REPOSITORY
 from tests.unit.verify import EXPECTED, TAG, make_predicate
@@ -156,6 +160,22 @@ def gather(data: bytes, folder: Path) -> None:
     [asdict(result) for result in parse_results(data.decode(errors="replace"))]
 
 
+def make_comparisons() -> list[bytes]:
+    """A comparison's JSON."""
+    engines = [make_column(f"{name}-cu130-5090", name, make_check("at-8", "serve"), ENDED) for name in "ab"]
+    return [json.dumps(render_data(make_comparison(*engines, absent={"c": "it serves nothing"}))).encode()]
+
+
+def show_comparison(data: bytes, folder: Path) -> None:
+    """As the catalogue takes it in, and shows it."""
+    (folder / "5090.json").write_bytes(data)
+    found = Found()
+    read_comparisons([folder], {"5090"}, found)
+    for comparison in found.comparisons.values():
+        render_page(comparison)
+        render_markdown(comparison)
+
+
 def make_lines() -> list[bytes]:
     """A feed, and what a smoke script prints."""
     lab, _ = make_lab()
@@ -204,6 +224,7 @@ def open_sigstore_bundle(data: bytes, folder: Path) -> None:
 SUBJECTS = (
     Subject("attached", 6_000, make_attached, mutate_parts, verify_attached),
     Subject("bundle", 3_000, lambda: [make_lab()[1]], mutate_bundle, check),
+    Subject("comparison", 10_000, make_comparisons, mutate_json, show_comparison),
     Subject("evidence", 20_000, make_lines, mutate_lines, gather),
     Subject("identity", 10_000, make_sigstore_bundles, mutate_json, open_sigstore_bundle, (ValueError,)),
     Subject("key", 30_000, make_keys, mutate_bytes, read_key),

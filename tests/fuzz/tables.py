@@ -118,5 +118,5 @@ def log_in(data: bytes, folder: Path) -> None:
 SUBJECTS = (
     Subject("matrix", 6_000, make_tables, mutate_toml, plan),
     Subject("lock", 40_000, make_locks, mutate_toml, lock),
-    Subject("credentials", 70_000, make_settings, mutate_json, log_in),
+    Subject("credentials", 60_000, make_settings, mutate_json, log_in),
 )

@@ -11,6 +11,8 @@ from scripts.audit.evidence import identify_audit, summarise, write_audit
 from scripts.bundle.form import Bundle, Run, render_bundle
 from scripts.catalogue.gather import gather
 from scripts.catalogue.types import Catalogue, CellPage
+from scripts.compare.form import render_data
+from scripts.compare.types import Comparison
 from scripts.engine.images import BUILD_ID_LABEL
 from scripts.feed import Entry, append_entry
 from scripts.files import canonical_json
@@ -27,6 +29,7 @@ from scripts.site import Site
 from scripts.smoke.parse import parse_evidence
 from scripts.smoke.smoke import identify
 from tests.unit.builders import edit, write_locks, write_project
+from tests.unit.compare.made import ENDED, make_column, make_comparison
 from tests.unit.pipeline.lab import FOR_GPU
 
 CPU, GPU, PRO = "serve-cpu", "serve-cu128-5090-wheel", "serve-cu128-pro6000-wheel"
@@ -161,6 +164,15 @@ class Checkout:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(render_bundle(bundle, None))
         return digest
+
+    def compare(self, digest: str, title: str = "An engine", target: str = "5090") -> Comparison:
+        """Put a comparison where the repository has it, of this digest of the cell for the GPU."""
+        column = replace(make_column(GPU, title, ENDED), digest=digest)
+        comparison = replace(make_comparison(column), target=target, machine=title)
+        path = self.root / f"docs/evidence/compare/{target}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(render_data(comparison)))
+        return comparison
 
     def catalogue(self, registry: str = "") -> Catalogue:
         return gather(self.project, [self.root / "docs/evidence"], [], registry)

@@ -150,6 +150,30 @@ def test_what_is_no_evidence_is_named_and_not_shown(text: str, checkout: Checkou
     assert told(checkout, CPU)[0] is State.STAMPED
 
 
+@pytest.mark.parametrize("text", ["", "[]", '{"version": 1}', "{}"])
+def test_what_is_no_comparison_is_named_and_not_shown(text: str, checkout: Checkout) -> None:
+    checkout.compare(DIGEST)
+    (checkout.root / "docs/evidence/compare/pro6000.json").write_text(text)
+    found = checkout.catalogue()
+    assert found.unread == ("pro6000.json is no comparison that this version reads",)
+    assert [each.target for each in found.comparisons] == ["5090"]
+
+
+def test_a_comparison_of_a_target_that_is_no_more_is_named_and_not_shown(checkout: Checkout) -> None:
+    checkout.compare(DIGEST, target="4090")
+    found = checkout.catalogue()
+    assert (found.comparisons, found.unread) == ((), ("4090.json: the matrix has no such target",))
+
+
+def test_what_was_compared_in_this_checkout_stands_for_what_the_repository_has(checkout: Checkout) -> None:
+    checkout.compare(OTHER, title="kept")
+    here = checkout.project.workspace.comparisons
+    here.mkdir(parents=True)
+    kept = checkout.root / "docs/evidence/compare/5090.json"
+    (here / "5090.json").write_text(kept.read_text().replace("kept", "new"))
+    assert [each.machine for each in checkout.catalogue().comparisons] == ["new"]
+
+
 @pytest.mark.parametrize("field", ["digest", "finished", "host", "results", "seconds"])
 def test_evidence_with_values_of_other_types_is_none(field: str, checkout: Checkout) -> None:
     checkout.keep(CPU, checkout.evidence(CPU) | {field: ["<b>"]})

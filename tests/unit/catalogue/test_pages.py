@@ -72,6 +72,7 @@ def full(checkout: Checkout) -> Checkout:
     checkout.keep(CPU, checkout.evidence(CPU) | {"scenario": NASTY.replace("/", "")}, "nasty")
     checkout.build(CPU, evidence=checkout.evidence(CPU))
     edit(checkout.root / "images/train/image.toml", '"A trainer"', f"'''{NASTY.replace(chr(39), '')}'''")
+    checkout.compare(OTHER, title=NASTY)
     checkout.say(GPU, Verdict.REJECTED, OTHER, reasons=(NASTY,), gpu=NASTY, driver=NASTY, tool=NASTY)
     checkout.say(NASTY, Verdict.ACCEPTED, finished=NASTY)
     return checkout
@@ -79,7 +80,7 @@ def full(checkout: Checkout) -> Checkout:
 
 def test_every_internal_link_resolves_and_nothing_else_is_loaded(full: Checkout) -> None:
     site = make_site(full)
-    assert len(site) == 2 + 4
+    assert len(site) == 2 + 4 + 1
     assert sorted(path.stem for path in (full.root / "site/sbom").iterdir()) == sorted([CPU, GPU, PRO, "train-cpu"])
     for name, page in site.items():
         loaded = [each.get("src", "") for tag in ("script", "img", "iframe") for each in page.all(tag)]
@@ -168,6 +169,25 @@ def test_an_earlier_build_is_pulled_by_its_digest_alone(checkout: Checkout) -> N
     text = make_site(checkout)[f"cells/{CPU}.html"].text
     assert f"docker pull hallmark/serve@{DIGEST}" in text and "docker pull hallmark/serve:" not in text
     assert "asked by an earlier suite" in text and "Versions, as locked now" in text
+
+
+def test_a_comparison_is_found_from_the_first_page_and_from_its_cells(checkout: Checkout) -> None:
+    checkout.keep(GPU, checkout.evidence(GPU))
+    comparison = checkout.compare(DIGEST)
+    site = make_site(checkout)
+    assert {"href": "compare/5090.html"} in site["index.html"].all("a")
+    page = site[f"cells/{GPU}.html"]
+    assert {"href": "../compare/5090.html"} in page.all("a") and "of another build" not in page.text
+    assert not any("compare" in each["href"] for each in site[f"cells/{CPU}.html"].all("a"))
+    assert site["compare/5090.html"].text.count(comparison.place) >= 2
+    (checkout.root / "docs/evidence/compare/5090.json").unlink()
+    assert "compare/5090.html" not in make_site(checkout)
+
+
+def test_a_comparison_of_another_build_says_so(checkout: Checkout) -> None:
+    checkout.keep(GPU, checkout.evidence(GPU))
+    checkout.compare(OTHER)
+    assert f"of another build: {OTHER}" in make_site(checkout)[f"cells/{GPU}.html"].text
 
 
 def test_a_page_of_a_cell_that_is_no_more_goes(checkout: Checkout) -> None:

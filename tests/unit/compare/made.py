@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from scripts.compare.gather import Column, Comparison
-from scripts.compare.parts import PARTS
+from scripts.compare.figures import Missing, find_figure
 from scripts.compare.rows import Row, Section
+from scripts.compare.types import Column, Comparison
 from scripts.model import Outcome, Result
 from scripts.smoke.smoke import Evidence
 from tests.unit.builders import RTX
@@ -31,10 +31,13 @@ def make_check(name: str, command: str, **entry: Any) -> Result:
 
 def make_column(cell: str, title: str, *results: Result, verdict: str = "accepted") -> Column:
     """A column of what its results say of the part `load`, which was not measured where there are none."""
-    evidence = {"load": make_evidence(*results)} if results else {}
-    missing = {part: "not measured yet" for part in PARTS if part not in evidence}
-    return Column(cell, title, DIGEST, verdict, evidence, missing)
+    evidence = make_evidence(*results)
+    found = {
+        row.name: find_figure(evidence, row.check, row.figure) if results else Missing("not measured yet")
+        for row in SECTION.rows
+    }
+    return Column(cell, title, DIGEST, verdict, found)
 
 
 def make_comparison(*columns: Column, absent: Mapping[str, str] | None = None) -> Comparison:
-    return Comparison(RTX, 32, "RTX 5090, driver 580.95.05", HOST, columns, absent or {}, (SECTION,))
+    return Comparison("5090", RTX.name, 32, "RTX 5090, driver 580.95.05", HOST, columns, absent or {}, (SECTION,))

@@ -11,7 +11,7 @@ from scripts.compare.figures import Figure, Missing, count_runs, find_figure
 from scripts.model import Outcome, Result
 from tests.unit.compare.made import ENDED, ENTRY, make_evidence
 
-FOUND = Figure("ttft", 12.0, "ms", "lower", (11.0, 12.0, 15.0), "serve it")
+FOUND = Figure(12.0, "ms", "lower", (11.0, 12.0, 15.0), "serve it")
 
 
 def check(**measured: Any) -> Result:

@@ -7,15 +7,17 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from scripts.compare.figures import Figure, Missing
-from scripts.compare.gather import Comparison
+from scripts.compare.form import parse_comparison, render_data
 from scripts.compare.markdown import render_markdown
 from scripts.compare.page import render_page
+from scripts.compare.types import Comparison
 from scripts.compare.words import find_lead, format_number, shorten
-from scripts.compare.write import render_data, write_report
+from scripts.compare.write import write_report
 from scripts.model import Outcome, Result
 from tests.unit.compare.made import ENDED, make_check, make_column, make_comparison
 
@@ -148,11 +150,56 @@ def test_machines_are_given_every_number_and_every_reason(comparison: Comparison
     assert (failed["value"], failed["failed"], failed["reason"]) == (None, True, REASON)
 
 
+# --- read back
+
+
+def test_a_report_is_made_again_from_what_machines_are_given(comparison: Comparison, tmp_path: Path) -> None:
+    chosen = replace(comparison, options=("--memory", "32"))
+    data = json.loads(write_report(chosen, tmp_path)[2].read_bytes())
+    assert parse_comparison(data) == chosen
+    assert render_page(parse_comparison(data)) == (tmp_path / "5090.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": 1},
+        {"place": 3},
+        {"figures": []},
+        {"options": [1]},
+        {"host": {"cpu": 8}},
+        {"engines": [{"cell": "vllm-cu130-5090", "title": "vLLM 1", "digest": "latest", "verdict": "accepted"}]},
+        {"sections": [{"title": "T", "text": "", "rows": [{"title": "8 in flight"}]}]},
+        {"limit_gib": "32"},
+    ],
+)
+def test_what_is_no_report_is_not_read_as_one(comparison: Comparison, change: dict[str, Any]) -> None:
+    data = json.loads(json.dumps(render_data(comparison)))
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        parse_comparison(data | change)
+
+
+def test_a_cell_of_a_report_has_one_column(comparison: Comparison) -> None:
+    data = json.loads(json.dumps(render_data(comparison)))
+    with pytest.raises(ValueError, match="two columns"):
+        parse_comparison(data | {"engines": data["engines"][:1] * 2})
+
+
+@pytest.mark.parametrize(
+    "change", [{"value": "12"}, {"value": True}, {"runs": []}, {"runs": [None]}, {"better": "smaller"}, {"unit": None}]
+)
+def test_a_number_of_a_report_is_one(comparison: Comparison, change: dict[str, Any]) -> None:
+    data = json.loads(json.dumps(render_data(comparison)))
+    data["figures"][0] |= change
+    with pytest.raises((ValueError, TypeError)):
+        parse_comparison(data)
+
+
 # --- words
 
 
 def figure(*runs: float, better: str = "lower") -> Figure:
-    return Figure("x", sorted(runs)[len(runs) // 2], "ms", better, runs, "")
+    return Figure(sorted(runs)[len(runs) // 2], "ms", better, runs, "")
 
 
 @pytest.mark.parametrize(
