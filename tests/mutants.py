@@ -6,6 +6,7 @@ with 1 if one survived or does not fit its file, and with 2 if the tests fail wi
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -73,15 +74,26 @@ def find_faults(root: Path, mutants: Sequence[Mutant]) -> list[str]:
     faults += [f"{name}: stands there twice" for name in sorted(set(names)) if names.count(name) > 1]
     for mutant in mutants:
         path = root / mutant.file
-        count = path.read_text("utf-8").count(mutant.old) if mutant.old and path.is_file() else 0
+        text = path.read_text("utf-8") if path.is_file() else ""
+        count = text.count(mutant.old) if mutant.old else 0
         if count != 1:
             faults.append(f"{mutant.name}: its text stands {count} times in {mutant.file}")
+        elif path.suffix == ".py" and not _is_python(text.replace(mutant.old, mutant.new)):
+            faults.append(f"{mutant.name}: what it makes of {mutant.file} is no Python")
         if mutant.old == mutant.new:
             faults.append(f"{mutant.name}: changes nothing")
         if not mutant.tests:
             faults.append(f"{mutant.name}: names no test")
         faults += [f"{mutant.name}: there is no {test}" for test in mutant.tests if not (root / test).is_file()]
     return faults
+
+
+def _is_python(text: str) -> bool:
+    try:
+        ast.parse(text)
+    except SyntaxError:
+        return False
+    return True
 
 
 def run_pytest(root: Path, tests: Sequence[str]) -> Run:

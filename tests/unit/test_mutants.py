@@ -15,7 +15,7 @@ GATE = "def passes(value):\n    return value < 3\n"
 TEST = "from pathlib import Path\nexec(Path(__file__).with_name('gate.py').read_text())\nassert not passes(4)\n"
 KILLED = Mutant("any value passes", "gate.py", "value < 3", "value < 9", ("test_gate.py",))
 SURVIVING = Mutant("a slightly larger value passes", "gate.py", "value < 3", "value < 4", ("test_gate.py",))
-BROKEN = Mutant("no Python any more", "gate.py", "value < 3", "value <", ("test_gate.py",))
+BROKEN = Mutant("a name that nobody knows", "gate.py", "value < 3", "nobody", ("test_gate.py",))
 
 
 def run_scripts(root: Path, tests: Sequence[str]) -> Run:
@@ -25,7 +25,7 @@ def run_scripts(root: Path, tests: Sequence[str]) -> Run:
             runpy.run_path(str(root / test))
         except AssertionError:
             return Run(1, f"FAILED {test}::the_test - AssertionError\n")
-        except SyntaxError:
+        except NameError:
             return Run(2, f"ERROR {test}\n")
     return Run(0, "")
 
@@ -77,6 +77,7 @@ def test_every_gate_has_mutants() -> None:
         (Mutant("x", "gate.py", "", "a", ("test_gate.py",)), "x: its text stands 0 times in gate.py"),
         (Mutant("x", "gone.py", "value", "", ("test_gate.py",)), "x: its text stands 0 times in gone.py"),
         (Mutant("x", "gate.py", "value < 3", "value < 3", ("test_gate.py",)), "x: changes nothing"),
+        (Mutant("x", "gate.py", "value < 3", "value <", ("test_gate.py",)), "x: what it makes of gate.py is no Python"),
         (Mutant("x", "gate.py", "value < 3", "True", ()), "x: names no test"),
         (Mutant("x", "gate.py", "value < 3", "True", ("test_gone.py",)), "x: there is no test_gone.py"),
     ],
