@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from scripts.model import Result
@@ -60,7 +62,27 @@ def count_runs(evidence: Evidence) -> int:
     """How often the evidence's checks measured: the least, or 0 where one does not say, or there is none."""
     ours = (CONTAINER, WATCHED)
     counts = [result.measured.get("runs", 0) for result in evidence.results if result.check not in ours]
-    return min((int(count) for count in counts), default=0)
+    return min((count if isinstance(count, int) else 0 for count in counts), default=0)
+
+
+def add_runs(earlier: Sequence[Result], later: Sequence[Result]) -> tuple[Result, ...]:
+    """The later results, with figures over the runs of both; what failed later has failed."""
+    known = {result.check: result.measured for result in earlier}
+    return tuple(replace(each, measured=_add(known.get(each.check, {}), each.measured)) for each in later)
+
+
+def _add(earlier: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
+    try:
+        before = {entry["name"]: entry["runs"] for entry in earlier["figures"]}
+        figures = [_join(before.get(entry["name"], []), entry) for entry in later["figures"]]
+        return later | {"figures": figures, "runs": earlier["runs"] + later["runs"]}
+    except (KeyError, TypeError, ValueError):  # what is no figure is told as one is looked for
+        return later
+
+
+def _join(runs: list[float], entry: dict[str, Any]) -> dict[str, Any]:
+    every = [*runs, *entry["runs"]]
+    return entry | {"runs": every, "value": statistics.median(every)}
 
 
 def _read(entry: dict[str, Any], command: str) -> Figure | Missing:

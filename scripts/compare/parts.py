@@ -10,4 +10,5 @@ PARTS: Mapping[str, str] = {
     "no-prefix-cache": "the shared prefix again, with the prefix cache off",
     "models": "three models at once",
 }
+ONE_BY_ONE = frozenset({"start"})  # parts of which each run starts anew: each is evidence as it ends
 RUNS = 3

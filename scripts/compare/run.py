@@ -5,14 +5,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scripts.compare.asked import find_gap, make_part
 from scripts.compare.engines import ENGINES, ServingEngine
-from scripts.compare.figures import count_runs
+from scripts.compare.figures import add_runs, count_runs
 from scripts.compare.models import MODELS
-from scripts.compare.parts import RUNS
+from scripts.compare.parts import ONE_BY_ONE, RUNS
 from scripts.console import Update
 from scripts.console import step as announce
 from scripts.errors import HallmarkError, Problem, Undecided
@@ -138,21 +138,37 @@ def obtain_candidate(bench: Bench, job: Job) -> Candidate:
 def measure_part(
     bench: Bench, subject: Subject, part: str, digest: str, asked: Asked, work: Path, gpu: Gpu | None
 ) -> None:
-    """Measure one part, unless as many runs of it are known from this machine; its evidence is written as it ends."""
+    """Measure one part, unless as many runs of it are known from this machine; its evidence is written as it ends.
+
+    Of a part whose runs each start anew there is evidence after each of them, and a later call adds those that lack.
+    """
     cell = subject.job.cell
     if find_gap(cell, part, subject.limit_gib):
         return
     host = describe_host(bench.gate, digest, gpu)
     known = subject.recall(bench.workspace, part, digest)
-    if known and not asked.again and machine_of(known.host) == machine_of(host) and count_runs(known) >= asked.runs:
-        return
+    if known and (asked.again or machine_of(known.host) != machine_of(host)):
+        known = None
     scenario, ask_id = subject.scenario(part), subject.ask_id(part, digest)
     folder = work / part
-    with announce(cell.id, f"compare {part}") as update:
-        lay_out(scenario, subject, folder, update)
-        environment = make_environment(cell, scenario) | {"HALLMARK_RUNS": str(asked.runs)}
-        ended = run_watched(bench.gate, digest, folder, scenario, environment, gpu, open_cache(work), SCRIPT)
-    keep_evidence(subject.job.cell_folder(bench.workspace), part, ask_id, digest, ended, host, KIND)
+    lacking = count_lacking(known, part, asked.runs)
+    for runs in [1] * lacking if part in ONE_BY_ONE else [asked.runs] * (lacking > 0):
+        with announce(cell.id, f"compare {part}") as update:
+            lay_out(scenario, subject, folder, update)
+            environment = make_environment(cell, scenario) | {"HALLMARK_RUNS": str(runs)}
+            ended = run_watched(bench.gate, digest, folder, scenario, environment, gpu, open_cache(work), SCRIPT)
+        if known and part in ONE_BY_ONE:
+            ended = replace(ended, results=add_runs(known.results, ended.results))
+        known = keep_evidence(subject.job.cell_folder(bench.workspace), part, ask_id, digest, ended, host, KIND)
+        if not known.passed:
+            return
+
+
+def count_lacking(known: Evidence | None, part: str, runs: int) -> int:
+    """How many of so many runs there is no evidence of. One that failed is evidence, whatever was to follow it."""
+    done = count_runs(known) if known else 0
+    over = known and not known.passed and part in ONE_BY_ONE and done > 0
+    return 0 if over else max(0, runs - done)
 
 
 def lay_out(scenario: Scenario, subject: Subject, folder: Path, update: Update) -> None:

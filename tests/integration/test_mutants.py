@@ -22,10 +22,10 @@ old = "value < 3"
 new = "value < 4"
 tests = ["test_gate.py"]
 [[mutant]]
-name = "no Python"
+name = "no module"
 file = "gate.py"
-old = "value < 3"
-new = "value <"
+old = "def passes"
+new = "raise SystemError\\ndef passes"
 tests = ["test_gate.py"]
 """
 
@@ -39,7 +39,7 @@ def test_pytest_kills_what_a_test_notices(tmp_path: Path, capsys: pytest.Capture
     assert main([], tmp_path) == 1
     printed = capsys.readouterr().out
     assert "test_gate.py::test_four" in printed and "SURVIVED" in printed and "NOT TRIED" in printed
-    assert "1 of 3 mutants killed\nnot killed: surviving\nnot killed: no Python" in printed
+    assert "1 of 3 mutants killed\nnot killed: surviving\nnot killed: no module" in printed
     assert main(["killed"], tmp_path) == 0
     (tmp_path / "test_gate.py").write_text("def test_never():\n    assert False\n")
     assert main(["killed"], tmp_path) == 2

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scripts.compare.figures import Figure, Missing, count_runs, find_figure
+from scripts.compare.figures import Figure, Missing, add_runs, count_runs, find_figure
 from scripts.model import Outcome, Result
 from tests.unit.compare.made import ENDED, ENTRY, make_evidence
 
@@ -69,3 +69,26 @@ def test_evidence_has_as_many_runs_as_the_least_of_its_checks() -> None:
     assert count_runs(make_evidence(check(), check(runs=1), ENDED)) == 1
     assert count_runs(make_evidence(check(), Result("serve", Outcome.PASSED), ENDED)) == 0
     assert count_runs(make_evidence(ENDED)) == 0
+
+
+# --- runs one by one
+
+
+def test_runs_of_two_containers_are_one_figure() -> None:
+    [added] = add_runs([check()], [check(figures=[ENTRY | {"value": 40.0, "runs": [40.0]}], runs=1)])
+    assert added.measured["runs"] == 4
+    found = find_figure(make_evidence(added, ENDED), "at-8", "ttft")
+    assert isinstance(found, Figure) and (found.value, found.runs) == (13.5, (11.0, 12.0, 15.0, 40.0))
+
+
+@pytest.mark.parametrize("figures", [None, [], ["ttft"], [ENTRY | {"runs": 3}], [ENTRY | {"runs": ["x"]}], [{}]])
+def test_what_is_no_figure_is_not_added_and_stays_what_it_is(figures: Any) -> None:
+    later = check(figures=figures)
+    [added] = add_runs([check()], [later])
+    assert added == later or added.measured["figures"] == []
+    assert add_runs([], [later]) == (later,)
+
+
+def test_a_run_that_failed_later_has_failed() -> None:
+    failed = Result("at-8", Outcome.FAILED, "the answer stalled", {"runs": 1})
+    assert add_runs([check()], [failed]) == (failed,)

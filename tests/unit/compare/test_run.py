@@ -138,7 +138,48 @@ def test_an_interrupted_comparison_goes_on_with_what_is_left(comparing: Comparin
     comparing.asked.clear()
     del comparing.answers[TRAIN]
     assert shown(comparing.measure("load", "start")) == [12.0, 12.0]
-    assert comparing.asked == [(TRAIN, "load", "3"), (SERVE, "start", "3"), (TRAIN, "start", "3")]
+    assert comparing.asked == [(TRAIN, "load", "3"), *[(SERVE, "start", "1")] * 3, *[(TRAIN, "start", "1")] * 3]
+
+
+def kept_runs(comparing: Comparing, cell: str, part: str) -> list[float]:
+    """The runs of the first figure that a part's evidence has."""
+    [job] = comparing.lab.jobs(cell)
+    file = job.cell_folder(comparing.lab.workspace) / f"compare/{part}.json"
+    runs: list[float] = json.loads(file.read_bytes())["results"][0]["measured"]["figures"][0]["runs"]
+    return runs
+
+
+def test_each_start_is_evidence_as_it_ends_and_a_later_call_adds_those_that_lack(comparing: Comparing) -> None:
+    starts = iter((10.0, 20.0))
+
+    def answer(container: FakeContainer, environment: dict[str, str]) -> None:
+        if (start := next(starts, None)) is None:
+            raise KeyboardInterrupt
+        entry = ENTRY | {"name": "start", "runs": [start]}
+        well(container, environment, measured={"runs": 1, "command": "serve", "figures": [entry]})
+
+    comparing.answers[SERVE] = answer
+    with pytest.raises(KeyboardInterrupt):
+        comparing.measure("start")
+    assert kept_runs(comparing, SERVE, "start") == [10.0, 20.0]
+    comparing.asked.clear()
+    starts = iter((90.0,))
+    comparing.measure("start")
+    assert comparing.asked == [(SERVE, "start", "1"), *[(TRAIN, "start", "1")] * 3]
+    assert kept_runs(comparing, SERVE, "start") == [10.0, 20.0, 90.0]
+    cold = comparing.report().columns[0].find(Row("", "start", "cold", "start"))
+    assert isinstance(cold, Figure) and cold.value == 20.0
+    del comparing.answers[SERVE]
+    comparing.measure("start", again=True, runs=2)
+    assert len(kept_runs(comparing, TRAIN, "start")) == 2, "anew, and nothing of before"
+
+
+def test_after_a_start_that_failed_there_is_no_other(comparing: Comparing) -> None:
+    comparing.answers[SERVE] = badly
+    for asked in ([(SERVE, "start", "1"), *[(TRAIN, "start", "1")] * 3], []):
+        comparing.asked.clear()
+        comparing.measure("start")
+        assert comparing.asked == asked
 
 
 def test_a_report_is_put_together_from_several_visits(comparing: Comparing) -> None:
