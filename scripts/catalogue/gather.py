@@ -58,10 +58,17 @@ def gather(project: Project, folders: Sequence[Path], feeds: Sequence[Path], reg
         for job in jobs
     ]
     licences = cache(licences_in(Cache(project.site.cache)))
-    pages = [replace(page, shared=_find_shared(page, pages), contents=_list_contents(page, licences)) for page in pages]
-    gaps = tuple(planned for planned in plan if planned.gap)
     comparisons = tuple(found.comparisons.values())
-    pages = [replace(page, compared=_find_compared(page, comparisons)) for page in pages]
+    pages = [
+        replace(
+            page,
+            shared=_find_shared(page, pages),
+            contents=_list_contents(page, licences),
+            compared=_find_compared(page, comparisons),
+        )
+        for page in pages
+    ]
+    gaps = tuple(planned for planned in plan if planned.gap)
     return Catalogue(project.matrix, tuple(pages), tuple(feed), gaps, registry, tuple(found.unread), comparisons)
 
 

@@ -151,8 +151,8 @@ def measure_part(
         known = None
     scenario, ask_id = subject.scenario(part), subject.ask_id(part, digest)
     folder = work / part
-    lacking = count_lacking(known, part, asked.runs)
-    for runs in [1] * lacking if part in ONE_BY_ONE else [asked.runs] * (lacking > 0):
+    runs = 1 if part in ONE_BY_ONE else asked.runs
+    for _ in range(0, count_lacking(known, part, asked.runs), runs):
         with announce(cell.id, f"compare {part}") as update:
             lay_out(scenario, subject, folder, update)
             environment = make_environment(cell, scenario) | {"HALLMARK_RUNS": str(runs)}

@@ -253,36 +253,6 @@ def test_what_another_run_holds_is_left_to_it(tmp_path: Path) -> None:
         assert held == (SECOND,)
 
 
-def test_where_another_run_holds_them_all_it_is_waited_for_whatever_it_has_in_use(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    holding, over, got = threading.Event(), threading.Event(), threading.Event()
-
-    def other() -> None:
-        with hold_targets(CELL, lambda: [GPU], tmp_path):
-            holding.set()
-            over.wait(30)
-
-    def look() -> list[Gpu]:
-        return [GPU if over.is_set() else but(trouble="in use by process 12")]
-
-    def wait() -> None:
-        with hold_targets(CELL, look, tmp_path) as held:
-            assert held == (GPU,)
-            got.set()
-
-    threads = [threading.Thread(target=other), threading.Thread(target=wait)]
-    threads[0].start()
-    assert holding.wait(30)
-    threads[1].start()
-    assert not got.wait(0.5)
-    over.set()
-    for thread in threads:
-        thread.join(30)
-    assert got.is_set()
-    assert "waiting for another run's test on RTX 5090 0 to end" in capsys.readouterr().err
-
-
 @contextmanager
 def held_elsewhere(gpus: list[Gpu], folder: Path) -> Iterator[dict[str, threading.Event]]:
     """Other runs that hold these GPUs, one each, until they are told to end."""
@@ -305,6 +275,30 @@ def held_elsewhere(gpus: list[Gpu], folder: Path) -> Iterator[dict[str, threadin
             end.set()
         for thread in threads:
             thread.join(30)
+
+
+def test_where_another_run_holds_them_all_it_is_waited_for_whatever_it_has_in_use(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    got = threading.Event()
+    with held_elsewhere([GPU], tmp_path) as ends:
+        over = ends[GPU.uuid]
+
+        def look() -> list[Gpu]:
+            return [GPU if over.is_set() else but(trouble="in use by process 12")]
+
+        def wait() -> None:
+            with hold_targets(CELL, look, tmp_path) as held:
+                assert held == (GPU,)
+                got.set()
+
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        assert not got.wait(0.5)
+        over.set()
+        waiting.join(30)
+    assert got.is_set()
+    assert "waiting for another run's test on RTX 5090 0 to end" in capsys.readouterr().err
 
 
 def test_of_those_that_other_runs_hold_the_first_that_is_free_is_taken(
