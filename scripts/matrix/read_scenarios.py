@@ -20,7 +20,7 @@ RESERVED = (
     *("HOME", "HF_HUB_OFFLINE", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"),
     *("HALLMARK_CHECKS", "HALLMARK_COMPUTE", "HALLMARK_CUDA", "HALLMARK_DTYPE", "HALLMARK_MEAN_TOLERANCE"),
     *("HALLMARK_SERVE_ARGS", "HALLMARK_SMOKE_DIR", "HALLMARK_START_S", "HALLMARK_TARGET", "HALLMARK_TOLERANCE"),
-    "HALLMARK_UPSTREAM",
+    *("HALLMARK_TIMEOUT_S", "HALLMARK_UPSTREAM"),
 )
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 _PART = re.compile(r"[A-Za-z0-9_]+")
@@ -78,6 +78,7 @@ def _read_test(table: Table) -> UpstreamTest:
         passes=table.number("passes"),
         without=table.strings("without", ()),
         reason=table.string("reason", ""),
+        marks=table.strings("marks", ()),
     )
     path = PurePosixPath(test.file)
     if path.is_absolute() or ".." in path.parts or path.suffix != ".py":
@@ -89,6 +90,8 @@ def _read_test(table: Table) -> UpstreamTest:
         )
     if any(not _PART.fullmatch(part) for part in test.without):
         table.note("expected parts of the names of tests", "without", "use letters, digits and `_`")
+    if any(not mark.isidentifier() for mark in test.marks):
+        table.note("expected the names of pytest's marks", "marks", "use letters, digits and `_`")
     if bool(test.without) != bool(test.reason):
         table.note(
             "tests are left out for a reason, and a reason is for leaving some out", "reason", "write both, or neither"

@@ -23,13 +23,15 @@ class Absence:
 class UpstreamTest:
     """A file of the recipe's suite, by its path in the suite's folder, of which at least `passes` tests must pass.
 
-    `without` are parts of the names of tests that are left out, for the `reason` that is given.
+    `without` are parts of the names of tests that are left out, for the `reason` that is given. `marks` are pytest's,
+    put on all of them: they tell the suite's own conftest what to leave out.
     """
 
     file: str
     passes: int
     without: tuple[str, ...] = ()
     reason: str = ""
+    marks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -204,6 +204,7 @@ def make_environment(cell: Cell, scenario: Scenario) -> dict[str, str]:
         "HALLMARK_CHECKS": " ".join(scenario.checks),
         "HALLMARK_DTYPE": dtype,
         "HALLMARK_START_S": str(scenario.start_s),
+        "HALLMARK_TIMEOUT_S": str(scenario.timeout_s),
         "HALLMARK_SERVE_ARGS": shlex.join(scenario.arguments),
         "HOME": WRITABLE,
         "TORCHINDUCTOR_CACHE_DIR": f"{CACHE}/inductor",

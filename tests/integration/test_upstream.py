@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,19 +30,32 @@ def test_skipped(): assert False
 
 def test_large(): assert False
 """
+CONFTEST = """
+import pytest
+
+@pytest.fixture(autouse=True)
+def tidy(request):
+    yield
+    assert request.node.get_closest_marker("untidy"), "it is asked to tidy up"
+"""
+SLOW = TESTS + "\n@pytest.fixture(autouse=True)\ndef slow(): __import__('time').sleep(0.7)\n"
 
 
-def check(folder: Path, tests: str, passes: int) -> dict[str, object]:
+def check(folder: Path, tests: str, passes: int, marks: Sequence[str] = ("untidy",), limit: int = 60) -> dict[str, Any]:
     """The result of the check, run as in a container, over one file of tests."""
-    for name, text in {"__init__.py": "", "helper.py": "ONE = 1", "kernels/test_a.py": tests}.items():
+    files = {"__init__.py": "", "conftest.py": CONFTEST, "helper.py": "ONE = 1", "kernels/test_a.py": tests}
+    for name, text in files.items():
         path = folder / "upstream/tests" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    asked = [{"file": "kernels/test_a.py", "passes": passes, "without": ["large"], "reason": "it fails"}]
+    asked = [
+        {"file": "kernels/test_a.py", "passes": passes, "without": ["large"], "reason": "it fails", "marks": marks}
+    ]
     environment = {
         **os.environ,
         "HALLMARK_SMOKE_DIR": str(folder),
         "HALLMARK_CHECKS": "upstream",
+        "HALLMARK_TIMEOUT_S": str(limit),
         "HALLMARK_UPSTREAM": json.dumps(asked),
         "PYTHONPATH": str(INSIDE),
         "TMPDIR": str(folder),
@@ -54,9 +69,19 @@ def test_as_many_as_before_pass(tmp_path: Path) -> None:
     result = check(tmp_path, TESTS, 4)
     assert result["outcome"] == "passed", result
     measured = result["measured"]
-    assert isinstance(measured, dict)
     assert measured["files"] == {"kernels/test_a.py": {"passed": 4, "failed": 0, "skipped": 1}}
     assert measured["skipped"] == {"no such GPU": 1}
+
+
+def test_what_the_suite_leaves_out_for_a_mark_is_done_without_it(tmp_path: Path) -> None:
+    result = check(tmp_path, TESTS, 4, marks=())
+    assert result["outcome"] == "failed" and "it is asked to tidy up" in result["detail"], result
+
+
+def test_when_the_time_is_over_what_ran_is_told(tmp_path: Path) -> None:
+    result = check(tmp_path, SLOW, 4, limit=2)
+    assert result["outcome"] == "failed" and result["detail"].endswith("and 4 did before: its 1 s were over"), result
+    assert result["measured"]["files"]["kernels/test_a.py"]["passed"] in (1, 2), result
 
 
 @pytest.mark.parametrize(

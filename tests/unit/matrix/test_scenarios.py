@@ -94,12 +94,12 @@ TESTED: dict[str, Any] = SERVE | {"checks": ["upstream"], "tests": [{"file": "ke
 
 
 def test_tests_of_upstreams_are_named_with_how_many_pass() -> None:
-    left_out = {"file": "test_b.py", "passes": 1, "without": ["large"], "reason": "needs 80 GB"}
+    left_out = {"file": "test_b.py", "passes": 1, "without": ["large"], "reason": "needs 80 GB", "marks": ["quick"]}
     [scenario], problems = read(TESTED | {"tests": [*TESTED["tests"], left_out]})
     assert not problems
     assert scenario.tests == (
         UpstreamTest("kernels/test_a.py", 3),
-        UpstreamTest("test_b.py", 1, ("large",), "needs 80 GB"),
+        UpstreamTest("test_b.py", 1, ("large",), "needs 80 GB", ("quick",)),
     )
 
 
@@ -120,6 +120,7 @@ def test_tests_of_upstreams_are_named_with_how_many_pass() -> None:
             {"tests": [{"file": "x.py", "passes": 1, "without": ["a or b"], "reason": "c"}]},
             "parts of the names of tests",
         ),
+        ({"tests": [{"file": "x.py", "passes": 1, "marks": ["not quick"]}]}, "the names of pytest's marks"),
     ],
 )
 def test_what_is_wrong_with_upstreams_tests_is_told(change: dict[str, Any], said: str) -> None:

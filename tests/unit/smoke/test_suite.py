@@ -17,7 +17,7 @@ from scripts.smoke.smoke import identify, lay_out, make_environment
 from scripts.smoke.suite import SuiteFiles, find_suite_lock, lay_out_suite
 from tests.unit.builders import CPU, RTX, SCENARIO, make_cell, make_image, write
 
-TESTS = (UpstreamTest("kernels/test_a.py", 2, ("large",), "needs 80 GB"),)
+TESTS = (UpstreamTest("kernels/test_a.py", 2, ("large",), "needs 80 GB", ("quick",)),)
 TESTED = replace(SCENARIO, checks=("upstream",), tests=TESTS)
 DIGEST = "sha256:" + "d" * 64
 
@@ -78,8 +78,15 @@ def test_a_scenario_without_tests_sees_no_suite(suite: SuiteFiles, tmp_path: Pat
 
 
 def test_the_container_is_told_which_tests_and_how_many_pass() -> None:
-    told = json.loads(make_environment(make_cell(), TESTED)["HALLMARK_UPSTREAM"])
-    assert told == [{"file": "kernels/test_a.py", "passes": 2, "without": ["large"], "reason": "needs 80 GB"}]
+    environment = make_environment(make_cell(), TESTED)
+    [asked] = json.loads(environment["HALLMARK_UPSTREAM"])
+    assert asked == {"reason": "needs 80 GB"} | {
+        "file": "kernels/test_a.py",
+        "passes": 2,
+        "without": ["large"],
+        "marks": ["quick"],
+    }
+    assert environment["HALLMARK_TIMEOUT_S"] == str(TESTED.timeout_s)
     assert "HALLMARK_UPSTREAM" not in make_environment(make_cell(), SCENARIO)
 
 
