@@ -113,7 +113,9 @@ def smoke(bench: Bench, job: Job, candidate: Candidate) -> tuple[tuple[Evidence,
             request_all(bench.remote)  # before gigabytes travel to where there is no GPU
             load(bench, job.step, candidate, may_build=not job.options.digest)  # its GPUs are asked for in the image
         if job.cell.target.has_gpu and not complete:
-            gpus = _hold_gpus(bench, job, candidate, stack)
+            # No more than there is to do: others wait for them. With another driver more is to do, one after the other.
+            most = len(job.scenarios) - len(known) or len(job.scenarios)
+            gpus = _hold_gpus(bench, job, candidate, most, stack)
             known = {name: each for name, each in known.items() if each.host.get("driver") == gpus[0].driver}
         load(bench, job.step, candidate, may_build=not job.options.digest)
         if not complete:
@@ -195,8 +197,12 @@ def _run_scenarios(
         finally:
             free.put(gpu)
 
-    # What decides comes first: an interruption then costs what decides nothing.
-    ended = run_abreast(run, sorted(scenarios, key=lambda each: not each.required), len(gpus), bench.stop)
+    # What decides comes first: an interruption then costs what decides nothing. Side by side the longest begins first:
+    # the other GPUs would wait for it at the end.
+    def rank(scenario: Scenario) -> tuple[bool, int]:
+        return not scenario.required, -scenario.timeout_s if len(gpus) > 1 else 0
+
+    ended = run_abreast(run, sorted(scenarios, key=rank), len(gpus), bench.stop)
     return {evidence.scenario: evidence for evidence in ended}
 
 
@@ -208,9 +214,9 @@ def _judge_wheels(bench: Bench, job: Job, update: Update) -> Audit:
     return judge(libraries, job.cell.target.compute, job.rules)
 
 
-def _hold_gpus(bench: Bench, job: Job, candidate: Candidate, stack: ExitStack) -> tuple[Gpu, ...]:
+def _hold_gpus(bench: Bench, job: Job, candidate: Candidate, most: int, stack: ExitStack) -> tuple[Gpu, ...]:
     try:
-        return stack.enter_context(bench.hold_gpus(job.cell, candidate.digest))
+        return stack.enter_context(bench.hold_gpus(job.cell, candidate.digest, most))
     except Undecided as error:
         target = job.cell.target
         step = f"on a machine with {target.name}, at this commit, with the candidate in a registry or carried there: "

@@ -22,7 +22,7 @@ from scripts.smoke.away import describe_there
 from scripts.smoke.gpu import Gpu
 from scripts.smoke.models.zoo import MODELS, Bound, find_reference, write_model
 from scripts.smoke.nvml import cpu_model
-from scripts.smoke.suite import SuiteFiles, describe_tests, find_suite_lock, lay_out_suite
+from scripts.smoke.suite import PLUGIN, SuiteFiles, find_suite_lock, lay_out_suite, tell_tests
 from scripts.smoke.trial import CACHE, WRITABLE, Trial
 from scripts.smoke.watch import run_watched
 
@@ -68,7 +68,7 @@ def identify(cell: Cell, image: Image, scenario: Scenario, digest: str) -> str:
     Whether it is required does not change what is asked, nor does what it says of other cells.
     """
     files = [image.folder / "smoke.py", *([find_reference(scenario.model)] if scenario.model else [])]
-    files += [find_suite_lock(image, cell)] if scenario.tests else []
+    files += [find_suite_lock(image, cell), PLUGIN] if scenario.tests else []
     return identify_run(files, scenario, make_environment(cell, scenario), digest)
 
 
@@ -192,19 +192,17 @@ def make_environment(cell: Cell, scenario: Scenario) -> dict[str, str]:
     cuda = {"HALLMARK_CUDA": cell.cuda.id} if cell.cuda else {}
     dtype = scenario.dtype or ("bfloat16" if cell.target.has_gpu else "float32")
     bound = _find_bound(scenario.model, dtype, cell.target) if scenario.model else None
-    upstream = {"HALLMARK_UPSTREAM": describe_tests(scenario.tests)} if scenario.tests else {}
     bounds = {"HALLMARK_TOLERANCE": str(bound.largest), "HALLMARK_MEAN_TOLERANCE": str(bound.mean)} if bound else {}
     return {
         **scenario.environment,
         **cuda,
         **bounds,
-        **upstream,
+        **(tell_tests(scenario) if scenario.tests else {}),
         "HALLMARK_TARGET": cell.target.id,
         "HALLMARK_COMPUTE": cell.target.compute,
         "HALLMARK_CHECKS": " ".join(scenario.checks),
         "HALLMARK_DTYPE": dtype,
         "HALLMARK_START_S": str(scenario.start_s),
-        "HALLMARK_TIMEOUT_S": str(scenario.timeout_s),
         "HALLMARK_SERVE_ARGS": shlex.join(scenario.arguments),
         "HOME": WRITABLE,
         "TORCHINDUCTOR_CACHE_DIR": f"{CACHE}/inductor",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from threading import Barrier, Event
 from typing import Any
 
 import pytest
 
-from scripts.errors import ExitCode
+from scripts.errors import ExitCode, Undecided
+from scripts.locks import hold_one
 from scripts.model import Verdict
 from scripts.smoke import watch
 from scripts.smoke.watch import Sighting
@@ -169,6 +172,48 @@ def test_scenarios_are_run_side_by_side_one_on_each_gpu(two_gpus: Lab) -> None:
     assert sorted(given[:2]) == ["GPU-1", "GPU-7"] and len(given) == 3
     known = two_gpus.verdict(GPU).scenarios
     assert list(known) == ["default", "eager", "wild"]
+
+
+def test_no_more_gpus_are_held_than_there_is_to_do(two_gpus: Lab) -> None:
+    two_gpus.run(GPU)
+    (two_gpus.folder(GPU) / GPU / "smoke/eager.json").unlink()
+    free: list[str] = []
+
+    def look(container: FakeContainer) -> None:
+        def try_each() -> None:
+            for uuid in ("GPU-1", "GPU-7"):
+                with suppress(Undecided), hold_one([two_gpus.site.cache / f"locks/{uuid}.lock"], "", patience_s=0):
+                    free.append(uuid)
+
+        passing(container)
+        container.on_start = try_each
+
+    only("eager", two_gpus, GPU, look)
+    assert two_gpus.run(GPU)[GPU].verdict is Verdict.ACCEPTED
+    assert free == ["GPU-7"], "another cell can be tested on it meanwhile"
+
+
+def test_side_by_side_the_longest_of_those_that_decide_begins_first(two_gpus: Lab) -> None:
+    late = '[[scenario]]\nname = "late"\nchecks = ["load"]\ntimeout_s = 90\nmemory_gib = 1\n'
+    edit(two_gpus.root / IMAGE_TOML, '[[scenario]]\nname = "wild"', f'{late}[[scenario]]\nname = "wild"')
+    begun: list[str] = []
+    long = Event()
+
+    def note(name: str) -> Callable[[FakeContainer], None]:
+        def act(container: FakeContainer) -> None:
+            begun.append(name)
+            passing(container)
+            if name == "late":
+                long.set()
+            if name == "default":
+                container.on_start = lambda: long.wait(WAIT_S)
+
+        return act
+
+    for name in ("default", "eager", "late", "wild"):
+        only(name, two_gpus, GPU, note(name))
+    two_gpus.run(GPU)
+    assert begun.index("late") < begun.index("eager")
 
 
 def test_a_gpu_in_trouble_is_left_out(two_gpus: Lab) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from scripts.errors import ConfigError
 from scripts.matrix import UpstreamTest
+from scripts.smoke import smoke
 from scripts.smoke.smoke import identify, lay_out, make_environment
 from scripts.smoke.suite import SuiteFiles, find_suite_lock, lay_out_suite
 from tests.unit.builders import CPU, RTX, SCENARIO, make_cell, make_image, write
@@ -49,7 +50,8 @@ def test_the_package_of_tests_is_laid_out_and_nothing_else_of_the_sdist(suite: S
     found = {
         path.relative_to(tmp_path / "seen").as_posix() for path in (tmp_path / "seen").rglob("*") if path.is_file()
     }
-    assert found == {"upstream/tests/kernels/test_a.py", "upstream/tests/conftest.py", "site/pytest/__init__.py"}
+    ours = {"site/marking.py", "site/pytest/__init__.py"}
+    assert found == {"upstream/tests/kernels/test_a.py", "upstream/tests/conftest.py"} | ours
 
 
 def test_a_test_that_this_version_does_not_have_is_refused(suite: SuiteFiles, tmp_path: Path) -> None:
@@ -77,8 +79,8 @@ def test_a_scenario_without_tests_sees_no_suite(suite: SuiteFiles, tmp_path: Pat
     assert not (tmp_path / "seen/upstream").exists()
 
 
-def test_the_container_is_told_which_tests_and_how_many_pass() -> None:
-    environment = make_environment(make_cell(), TESTED)
+def test_the_container_is_told_which_tests_how_many_pass_and_when_to_end() -> None:
+    environment = make_environment(make_cell(), replace(TESTED, timeout_s=100))
     [asked] = json.loads(environment["HALLMARK_UPSTREAM"])
     assert asked == {"reason": "needs 80 GB"} | {
         "file": "kernels/test_a.py",
@@ -86,8 +88,8 @@ def test_the_container_is_told_which_tests_and_how_many_pass() -> None:
         "without": ["large"],
         "marks": ["quick"],
     }
-    assert environment["HALLMARK_TIMEOUT_S"] == str(TESTED.timeout_s)
-    assert "HALLMARK_UPSTREAM" not in make_environment(make_cell(), SCENARIO)
+    assert environment["PYTEST_ADDOPTS"] == "-p marking --session-timeout=90", "what is left is for the report"
+    assert not {"HALLMARK_UPSTREAM", "PYTEST_ADDOPTS"} & make_environment(make_cell(), SCENARIO).keys()
 
 
 def test_the_lock_is_the_recipes_for_its_line(tmp_path: Path) -> None:
@@ -105,3 +107,16 @@ def test_another_suite_asks_another_question(tmp_path: Path) -> None:
     assert identify(make_cell(), image, TESTED, DIGEST) != before
     fewer = replace(TESTED, tests=(replace(TESTS[0], passes=1),))
     assert identify(make_cell(), image, fewer, DIGEST) != identify(make_cell(), image, TESTED, DIGEST)
+
+
+def test_another_plugin_asks_another_question_where_there_are_tests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = make_image(tmp_path)
+    write(tmp_path / "smoke.py", "import probe\n")
+    write(tmp_path / "lock/suite-wheel-cpu.toml", "one")
+    before = [identify(make_cell(), image, each, DIGEST) for each in (SCENARIO, TESTED)]
+    write(tmp_path / "marking.py", "other")
+    monkeypatch.setattr(smoke, "PLUGIN", tmp_path / "marking.py")
+    after = [identify(make_cell(), image, each, DIGEST) for each in (SCENARIO, TESTED)]
+    assert after[0] == before[0] and after[1] != before[1]

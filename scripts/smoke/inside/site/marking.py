@@ -1,7 +1,7 @@
-"""A plugin of pytest's: upstream's tests bear the marks that the scenario names for their file.
+"""A plugin of pytest's, which lies beside it in the container: upstream's tests bear the marks of their file.
 
 Marks tell a suite's own conftest what to leave out. vLLM's collects garbage after each test, unless it is marked
-`skip_global_cleanup`.
+`skip_global_cleanup`. Standard library only.
 """
 
 from __future__ import annotations
