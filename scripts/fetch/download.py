@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import requests
@@ -14,6 +14,7 @@ from scripts.errors import Undecided
 from scripts.fetch.cache import Cache
 from scripts.fetch.sources import Sources
 from scripts.files import CHUNK, naming_disk_full
+from scripts.matrix.names import is_file_name
 from scripts.model import LockedFile
 
 ATTEMPTS = 5
@@ -23,9 +24,23 @@ TIMEOUT_S = (10, 60)  # to connect, and between two reads
 Advance = Callable[[int], None]  # told the number of bytes that the file now has
 
 
-def download(session: requests.Session, file: LockedFile, cache: Cache, sources: Sources, advance: Advance) -> None:
-    """Bring one file into the cache. Raises Undecided that lists every place tried and what each one answered."""
-    tried: list[str] = []
+def take(file: LockedFile, cache: Cache, folders: Sequence[Path], advance: Advance, tried: list[str]) -> bool:
+    """Bring one file into the cache from the first folder that has its bytes; `tried` is told of others of its name."""
+    paths = [folder / file.file for folder in folders] if is_file_name(file.file) else []
+    with cache.claim(file.sha256):
+        if cache.holds(file):
+            advance(file.size)
+            return True
+        return any(_try_path(path, file, cache, advance, tried) for path in paths if path.is_file())
+
+
+def download(
+    session: requests.Session, file: LockedFile, cache: Cache, sources: Sources, advance: Advance, tried: list[str]
+) -> None:
+    """Bring one file into the cache from an address. Raises Undecided with every place tried and what each answered.
+
+    `tried` has what was tried before.
+    """
     with cache.claim(file.sha256):
         if cache.holds(file):
             advance(file.size)
@@ -40,9 +55,6 @@ def download(session: requests.Session, file: LockedFile, cache: Cache, sources:
             return
         for url in sources.urls(file):
             if _try_url(session, url, file, cache, advance, tried):
-                return
-        for path in sources.paths(file):
-            if _try_path(path, file, cache, advance, tried):
                 return
     if file.kind in ("wheel", "sdist") and sources.index_fault:
         tried.append(f"the package index: {sources.index_fault}")
@@ -110,6 +122,9 @@ def _transfer(session: requests.Session, url: str, part: Path, size: int, advanc
 def _try_path(path: Path, file: LockedFile, cache: Cache, advance: Advance, tried: list[str]) -> bool:
     part = cache.part(file.sha256)
     try:
+        if file.size and path.stat().st_size != file.size:  # nor is what a download has of it overwritten
+            tried.append(f"{path}: expected {file.size} bytes, found {path.stat().st_size}")
+            return False
         with naming_disk_full(part):
             shutil.copyfile(path, part)
     except OSError as error:

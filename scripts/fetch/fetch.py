@@ -14,8 +14,8 @@ from rich.progress import Progress, TaskID
 from scripts.console import make_transfer_progress, note
 from scripts.errors import HallmarkError, Problem, Undecided
 from scripts.fetch.cache import Cache
-from scripts.fetch.download import download
-from scripts.fetch.sources import find_sources
+from scripts.fetch.download import download, take
+from scripts.fetch.sources import Sources, find_folders, find_sources
 from scripts.files import format_size, free_bytes
 from scripts.matrix import Platform
 from scripts.model import LockedFile
@@ -39,14 +39,25 @@ def fetch_files(files: Sequence[LockedFile], site: Site, platform: Platform) -> 
             str(cache.root),
             "free some space, or point XDG_CACHE_HOME at a larger disk",
         )
-    sources = find_sources(site, platform, missing)
+    folders = find_folders(site, missing)
+    tried: dict[str, list[str]] = {file.sha256: [] for file in missing}
     problems: list[Problem] = []
     with make_transfer_progress() as bars, requests.Session() as session, ThreadPoolExecutor(PARALLEL) as pool:
         session.mount("https://", HTTPAdapter(pool_maxsize=PARALLEL))
         session.mount("http://", HTTPAdapter(pool_maxsize=PARALLEL))
         board = _Board(bars, missing)
-        jobs = [pool.submit(download, session, file, cache, sources, board.follow(file)) for file in missing]
+
+        def look(file: LockedFile) -> bool:
+            return take(file, cache, folders, board.follow(file), tried[file.sha256])
+
         try:
+            # What a folder has is not asked of the network, which may be slow to say that it is not there.
+            left = [file for file, taken in zip(missing, pool.map(look, missing), strict=True) if not taken]
+            sources = find_sources(site, platform, left) if left else Sources()
+            jobs = [
+                pool.submit(download, session, file, cache, sources, board.follow(file), tried[file.sha256])
+                for file in left
+            ]
             for job in as_completed(jobs):
                 if (error := job.exception()) is not None:
                     if not isinstance(error, HallmarkError):

@@ -1,4 +1,4 @@
-"""Where this site may have a locked file: addresses and folders, in the order in which they are tried."""
+"""Where this site may have a locked file: its folders, and addresses in the order in which they are tried."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from scripts.matrix.names import is_file_name, is_path
 from scripts.model import LockedFile
 from scripts.site import PipSettings, Site, read_apt_mirrors, read_pip_settings
 
+INDEXED = ("wheel", "sdist")  # the kinds that a package index has
+
 
 @dataclass(frozen=True)
 class Sources:
-    """The site as fetch sees it. `index_urls` maps file names to the addresses that the site's index gave."""
+    """The site's addresses as fetch sees them. `index_urls` maps file names to those that the site's index gave."""
 
     apt_roots: tuple[str, ...] = ()
     index_urls: Mapping[str, str] = field(default_factory=dict)
     index_fault: str = ""
     mirrors: tuple[str, ...] = ()
-    folders: tuple[Path, ...] = ()
 
     def urls(self, file: LockedFile) -> list[str]:
         """Addresses to try in turn: the site's own index, the upstream address, then the mirrors."""
@@ -34,15 +35,16 @@ class Sources:
             found.append(file.url)
         return found + [f"{mirror}/{path or file.file}" for mirror in self.mirrors if path or is_file_name(file.file)]
 
-    def paths(self, file: LockedFile) -> list[Path]:
-        """Local files of that name, tried when no address had the bytes."""
-        named = [folder / file.file for folder in self.folders] if is_file_name(file.file) else []
-        return [path for path in named if path.is_file()]
+
+def find_folders(site: Site, missing: Sequence[LockedFile]) -> tuple[Path, ...]:
+    """This site's own folders with files, and where packages are missing those that pip is told to look into."""
+    own = read_pip_settings().folders if any(file.kind in INDEXED for file in missing) else ()
+    return (*site.wheels, *own)
 
 
 def find_sources(site: Site, platform: Platform, missing: Sequence[LockedFile]) -> Sources:
     """Ask apt's and pip's configuration, and the index for the addresses of the wheels that are missing."""
-    indexed = [file for file in missing if file.kind in ("wheel", "sdist")]
+    indexed = [file for file in missing if file.kind in INDEXED]
     pip = read_pip_settings() if indexed else PipSettings()
     urls, fault = _ask_index(pip, platform, site.wheels, [file for file in indexed if not file.url])
     packages = any(file.kind == "deb" for file in missing)
@@ -51,7 +53,6 @@ def find_sources(site: Site, platform: Platform, missing: Sequence[LockedFile]) 
         index_urls=urls,
         index_fault=fault,
         mirrors=site.mirrors,
-        folders=(*site.wheels, *pip.folders),
     )
 
 

@@ -14,7 +14,7 @@ import requests
 
 from scripts.errors import ExitCode, Undecided
 from scripts.fetch import Cache
-from scripts.fetch.download import ATTEMPTS, download
+from scripts.fetch.download import ATTEMPTS, download, take
 from scripts.fetch.sources import Sources
 from scripts.files import CHUNK
 from scripts.model import LockedFile
@@ -36,10 +36,11 @@ class Site:
         self.web = FakeWeb()
         self.advanced: list[int] = []
 
-    def download(self, *mirrors: str, file: LockedFile = FILE, **sources: Any) -> None:
-        known = Sources(mirrors=mirrors, **sources)
+    def download(self, *mirrors: str, file: LockedFile = FILE, folders: tuple[Path, ...] = (), **sources: Any) -> None:
+        known, tried = Sources(mirrors=mirrors, **sources), list[str]()
         with self.web.session() as session:
-            download(session, file, self.cache, known, self.advanced.append)
+            if not take(file, self.cache, folders, self.advanced.append, tried):
+                download(session, file, self.cache, known, self.advanced.append, tried)
 
     def fail(self, *mirrors: str, **sources: Any) -> str:
         with pytest.raises(Undecided) as caught:
@@ -231,12 +232,18 @@ def test_a_host_that_is_not_there_is_asked_once(error: type[requests.RequestExce
 
 
 def test_every_place_is_named_with_what_it_answered(site: Site, tmp_path: Path) -> None:
-    (tmp_path / FILE.file).write_bytes(b"old")
+    other = bytes(len(DATA))
+    for name, data in (("old", b"old"), ("other", other)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / FILE.file).write_bytes(data)
     site.web.put(FIRST, refuse())
     site.web.put(SECOND, status(404))
-    text = site.fail(ONE, TWO, folders=(tmp_path,), index_fault="no index")
-    expected = f"{tmp_path / FILE.file}: expected SHA-256 {FILE.sha256}, found {sha256(b'old')}"
-    places = [f"{FIRST}: ConnectionError", f"{SECOND}: HTTP 404", expected, "the package index: no index"]
+    text = site.fail(ONE, TWO, folders=(tmp_path / "old", tmp_path / "other"), index_fault="no index")
+    folders = [
+        f"{tmp_path / 'old' / FILE.file}: expected {len(DATA)} bytes, found 3",
+        f"{tmp_path / 'other' / FILE.file}: expected SHA-256 {FILE.sha256}, found {sha256(other)}",
+    ]
+    places = [*folders, f"{FIRST}: ConnectionError", f"{SECOND}: HTTP 404", "the package index: no index"]
     assert [line.strip() for line in text.splitlines()[1:-1]] == places
 
 
@@ -248,13 +255,33 @@ def test_a_file_that_nobody_is_known_to_have_says_so(site: Site) -> None:
 # --- folders
 
 
-def test_a_local_folder_is_the_last_resort(site: Site, tmp_path: Path) -> None:
+def test_what_a_local_folder_has_is_taken_from_there(site: Site, tmp_path: Path) -> None:
     (tmp_path / FILE.file).write_bytes(DATA)
-    site.web.put(FIRST, status(404))
     site.download(ONE, folders=(tmp_path,))
     site.assert_complete()
-    assert site.advanced == [len(DATA)]
+    assert site.web.requests == [] and site.advanced == [len(DATA)]
     assert (tmp_path / FILE.file).read_bytes() == DATA, "the folder's own file stays"
+
+
+def test_a_file_of_another_size_does_not_cost_what_was_downloaded(site: Site, tmp_path: Path) -> None:
+    (tmp_path / FILE.file).write_bytes(b"old")
+    site.start_part(DATA[:100])
+    site.web.put(FIRST, serve(DATA))
+    site.download(ONE, folders=(tmp_path,))
+    site.assert_complete()
+    assert site.web.asked(FIRST) == ["bytes=100-"]
+
+
+def test_no_name_leads_out_of_a_folder(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / FILE.file).write_bytes(DATA)
+    file = replace(FILE, file=f"../{FILE.file}")
+    assert not take(file, site.cache, (tmp_path / "folder",), site.advanced.append, [])
+
+
+def test_what_another_run_has_brought_meanwhile_is_there(site: Site, tmp_path: Path) -> None:
+    put_in_cache(site.cache, DATA)
+    assert take(FILE, site.cache, (), site.advanced.append, []) and site.advanced == [len(DATA)]
 
 
 def test_a_folder_with_other_bytes_is_passed_over(site: Site, tmp_path: Path) -> None:

@@ -33,11 +33,12 @@ def web(monkeypatch: pytest.MonkeyPatch) -> FakeWeb:
         web.put(f"{MIRROR}/{name}", serve(data))
     monkeypatch.setattr(module, "HTTPAdapter", lambda **_: web)
     monkeypatch.setattr(module, "find_sources", lambda *_: Sources(mirrors=(MIRROR,)))
+    monkeypatch.setattr(module, "find_folders", lambda site, _: site.wheels)
     return web
 
 
-def fetch(files: Sequence[LockedFile], root: Path) -> Cache:
-    return fetch_files(files, make_site(cache=root / "cache"), PLATFORM)
+def fetch(files: Sequence[LockedFile], root: Path, *folders: Path) -> Cache:
+    return fetch_files(files, make_site(cache=root / "cache", wheels=folders), PLATFORM)
 
 
 def held(cache: Cache, files: Sequence[LockedFile]) -> list[bool]:
@@ -56,6 +57,31 @@ def test_what_is_there_is_not_fetched_and_not_even_looked_for(
     web.requests.clear()
     monkeypatch.delattr(module, "find_sources")
     fetch(FILES, tmp_path)
+    assert web.requests == []
+
+
+def test_only_what_no_folder_has_is_looked_for(web: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "wheels").mkdir()
+    for file in FILES[1:]:
+        (tmp_path / "wheels" / file.file).write_bytes(CONTENTS[file.file])
+    asked: list[LockedFile] = []
+
+    def find(_: Any, __: Any, missing: Sequence[LockedFile]) -> Sources:
+        asked.extend(missing)
+        return Sources(mirrors=(MIRROR,))
+
+    monkeypatch.setattr(module, "find_sources", find)
+    assert all(held(fetch(FILES, tmp_path, tmp_path / "wheels"), FILES))
+    assert asked == [FILES[0]] and len(web.requests) == 1
+
+
+def test_where_the_folders_have_all_the_network_is_not_asked(
+    web: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for file in FILES:
+        (tmp_path / file.file).write_bytes(CONTENTS[file.file])
+    monkeypatch.delattr(module, "find_sources")
+    assert all(held(fetch(FILES, tmp_path, tmp_path), FILES))
     assert web.requests == []
 
 

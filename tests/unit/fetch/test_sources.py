@@ -8,7 +8,7 @@ import pytest
 
 from scripts.errors import ConfigError
 from scripts.fetch import sources
-from scripts.fetch.sources import Sources, find_sources
+from scripts.fetch.sources import Sources, find_folders, find_sources
 from scripts.index import FoundFile
 from scripts.matrix import Platform
 from scripts.site import PipSettings, Site
@@ -76,15 +76,6 @@ def test_a_wheel_comes_from_the_sites_index_then_upstream_then_the_mirrors() -> 
     assert Sources().urls(WHEEL) == []
 
 
-def test_folders_are_searched_for_files_of_that_name(tmp_path: Path) -> None:
-    for name in ("a", "b", "c"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "b" / WHEEL.file).write_bytes(b"")
-    (tmp_path / "c" / WHEEL.file).mkdir()
-    known = Sources(folders=tuple(tmp_path / name for name in ("a", "b", "c")))
-    assert known.paths(WHEEL) == [tmp_path / "b" / WHEEL.file]
-
-
 def test_only_what_is_missing_is_asked_about(settings: dict[str, Any]) -> None:
     settings["apt"] = {"stable": "http://a.invalid", "security": "http://s.invalid", "updates": "http://a.invalid"}
     assert find_sources(make_site(), PLATFORM, [DEB]).apt_roots == ("http://a.invalid", "http://s.invalid")
@@ -136,7 +127,9 @@ def test_a_site_without_an_index_still_has_its_mirrors_and_folders(settings: dic
     found = find_sources(site, PLATFORM, [WHEEL])
     assert "no such host" in found.index_fault
     assert found.mirrors == ("http://m.invalid",)
-    assert found.folders == (tmp_path / "own", tmp_path / "pips")
+    assert find_folders(site, [WHEEL]) == (tmp_path / "own", tmp_path / "pips")
+    settings["asked"].clear()
+    assert find_folders(site, [DEB]) == (tmp_path / "own",) and not settings["asked"], "pip has no Debian packages"
 
 
 def test_the_index_tells_the_addresses_of_sdists_too(monkeypatch: pytest.MonkeyPatch) -> None:
