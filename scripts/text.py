@@ -16,7 +16,7 @@ from typing import Any
 LONGEST_LINE = 2000  # characters, of anything that is shown
 LONGEST_PAGE = 100_000  # characters, of one text in a page
 _SPECIAL = re.compile(r"[\\`*_\[\]<>|~&$!]")  # what Markdown could take for more than text
-_URL = re.compile(r"(?i)https?://|www\.")  # forges make links of these by themselves
+_URL = re.compile(r"(?i)://|www\.")  # forges make links of these by themselves
 _LIST = re.compile(r"^([0-9]*)([-+#=.)])")  # what begins a list, a heading or a line below one
 _VOICE = re.compile(r"^(\s*):(?=:)|##(?=\[)")  # how a line speaks to GitHub's runner
 

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -147,6 +147,7 @@ def test_the_summary_of_ci_has_the_same_rows_and_no_markup_of_others(rows: list[
 
 
 @given(texts)
+@example("ftp://a.invalid")
 def test_markdown_says_just_the_text(text: str) -> None:
     said, escaped = for_markdown(text), False
     for letter in said:
