@@ -167,9 +167,11 @@ def make_parser() -> argparse.ArgumentParser:
     matrix.add_argument("--compile-on", default="", metavar="LABEL", help="the runner for what is compiled, if any")
     lock = add("lock", verbs.lock, "resolve every input anew and write the lock files")
     lock.add_argument("images", nargs="*", metavar="IMAGE", help="only this image's inputs (default: all)")
-    lock.add_argument(
+    which = lock.add_mutually_exclusive_group()
+    which.add_argument(
         "--check", action="store_true", help="only tell whether the locks fit the matrix; needs no network"
     )
+    which.add_argument("--stale", action="store_true", help="only those that do not fit the matrix, or are missing")
     update = add("update", verbs.update, "move recipes of upstream's wheels to newer versions that fit together")
     update.add_argument("images", nargs="*", metavar="IMAGE", help="only this image's recipes (default: all)")
     update.add_argument("--dry-run", action="store_true", help="only show them; nothing is written")

@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 
 from scripts.errors import ConfigError, Problem
 from scripts.files import content_id
-from scripts.lock.lockfile import RELOCK, Lock, read_lock
+from scripts.lock.lockfile import Lock, read_lock
 from scripts.matrix import Component, Image, Matrix, Recipe
 from scripts.matrix.find import find_files
 
@@ -155,7 +155,8 @@ def read_slot(root: Path, slot: Slot) -> Lock:
     """A slot's lock. Raises ConfigError where the matrix or image.toml now asks for something else."""
     lock = read_lock(root / slot.place, slot.place)
     if lock.config != slot.config_id:
-        raise ConfigError("the lock is older than the matrix or the image.toml that it belongs to", slot.place, RELOCK)
+        cause = "the lock is older than the matrix or the image.toml that it belongs to"
+        raise ConfigError(cause, slot.place, "run `nox -s lock -- --stale`")
     return lock
 
 

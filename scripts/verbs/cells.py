@@ -19,14 +19,9 @@ from scripts.engine import Embedded, probe_host
 from scripts.engines import find_remote, find_running, open_engine
 from scripts.errors import ConfigError, ExitCode, HallmarkError, worst
 from scripts.feed import find_retired, read_feed
-from scripts.fetch import Cache, fetch_files
-from scripts.fetch.cache import lay_out_named
+from scripts.fetch import fetch_files
 from scripts.files import format_size
-from scripts.lock import all_slots, check_slots, read_slot, suite_slot, tools_slot
-from scripts.lock.gates import check_recipes
-from scripts.lock.slots import has_packages, list_compiled
-from scripts.lock.update import update_component, update_image, update_recipe, update_suite, update_tools
-from scripts.lock.wheels import lock_upstream
+from scripts.lock import read_slot, suite_slot, tools_slot
 from scripts.pipeline import (
     Bench,
     CellReport,
@@ -45,10 +40,9 @@ from scripts.publish.stamp import name_repository
 from scripts.reference import check_digest
 from scripts.report.cells import show_cells, show_reproductions, show_verdicts
 from scripts.reproduce import reproduce as rebuild
-from scripts.site import read_pip_settings
 from scripts.verbs.bundling import keep_bundle, prepare_bundle
 from scripts.verbs.runners import promote
-from scripts.verbs.selection import choose_images, open_cells, read_selection
+from scripts.verbs.selection import open_cells, read_selection
 from scripts.verdict import EXIT_CODES
 
 
@@ -57,39 +51,6 @@ def bake(root: Path, options: argparse.Namespace) -> int:
     project = Project.open(root)
     ready = [planned for planned in make_plan(project.matrix, read_selection(options)) if planned.recipe]
     show_document(render_bake(make_steps(project.matrix, ready, project.build_options()), project.workspace))
-    return ExitCode.ACCEPTED
-
-
-def lock(root: Path, options: argparse.Namespace) -> int:
-    """Check the locks against the matrix, or resolve every input anew."""
-    project = Project.open(root)
-    matrix, site = project.matrix, project.site
-    slots = all_slots(matrix)
-    if options.check:
-        check_slots(root, slots)
-        checked = check_recipes(matrix, Cache(site.cache))
-        note(f"{len(slots)} locks fit the matrix")
-        if checked.compared < checked.sets:
-            left = checked.sets - checked.compared
-            note(f"{left} of {checked.sets} sets of wheels were not compared path by path: their RECORDs are not here")
-        return ExitCode.ACCEPTED
-    pip = read_pip_settings()
-    chosen = choose_images(matrix, options.images, "lock")
-    changed = [] if options.images else [update_tools(matrix, pip)]
-    for image in chosen:
-        if has_packages(image):
-            changed.append(update_image(matrix, image))
-        for key, recipe in image.recipes.items():
-            # What no index carries is fetched first: the solver then finds it in a folder, on any site alike.
-            wheels = [lock_upstream(item) for item in recipe.upstream]
-            with lay_out_named(fetch_files(wheels, site, matrix.platform), wheels) as folder:
-                changed.append(update_recipe(matrix, image, key, pip, site, [folder]))
-            if recipe.suite:
-                changed.append(update_suite(matrix, image, key, pip, site))
-    for component, line, earlier in list_compiled(matrix):
-        if component.image in {image.name for image in chosen}:
-            changed.append(update_component(matrix, component, line, earlier, pip, site))
-    note(f"{sum(changed)} of {len(slots)} locks changed")
     return ExitCode.ACCEPTED
 
 

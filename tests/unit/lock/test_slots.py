@@ -131,7 +131,7 @@ def test_a_change_that_resolves_to_the_same_leaves_every_lock(file: str, old: st
 def test_reading_a_stale_lock_is_refused_with_the_next_step(matrix: Matrix) -> None:
     edit(matrix.root / "matrix.toml", 'uv = "0.9.1"', 'uv = "0.9.2"')
     [tools, *_] = all_slots(load_matrix(matrix.root))
-    with pytest.raises(ConfigError, match=r"matrix\.lock: the lock is older[\s\S]*next: run `nox -s lock`"):
+    with pytest.raises(ConfigError, match=r"matrix\.lock: the lock is older[\s\S]*next: run `nox -s lock -- --stale`"):
         read_slot(matrix.root, tools)
 
 
