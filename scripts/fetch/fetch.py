@@ -15,7 +15,7 @@ from scripts.console import make_transfer_progress, note
 from scripts.errors import HallmarkError, Problem, Undecided
 from scripts.fetch.cache import Cache
 from scripts.fetch.download import download, take
-from scripts.fetch.sources import Sources, find_folders, find_sources
+from scripts.fetch.sources import Sources, find_settings, find_sources
 from scripts.files import format_size, free_bytes
 from scripts.matrix import Platform
 from scripts.model import LockedFile
@@ -39,7 +39,8 @@ def fetch_files(files: Sequence[LockedFile], site: Site, platform: Platform) -> 
             str(cache.root),
             "free some space, or point XDG_CACHE_HOME at a larger disk",
         )
-    folders = find_folders(site, missing)
+    pip = find_settings(missing)
+    folders = (*site.wheels, *pip.folders)
     tried: dict[str, list[str]] = {file.sha256: [] for file in missing}
     problems: list[Problem] = []
     with make_transfer_progress() as bars, requests.Session() as session, ThreadPoolExecutor(PARALLEL) as pool:
@@ -53,7 +54,7 @@ def fetch_files(files: Sequence[LockedFile], site: Site, platform: Platform) -> 
         try:
             # What a folder has is not asked of the network, which may be slow to say that it is not there.
             left = [file for file, taken in zip(missing, pool.map(look, missing), strict=True) if not taken]
-            sources = find_sources(site, platform, left) if left else Sources()
+            sources = find_sources(site, platform, left, pip) if left else Sources()
             jobs = [
                 pool.submit(download, session, file, cache, sources, board.follow(file), tried[file.sha256])
                 for file in left

@@ -1,4 +1,4 @@
-"""Where this site may have a locked file: its folders, and addresses in the order in which they are tried."""
+"""The addresses at which this site may have a locked file, in the order in which they are tried."""
 
 from __future__ import annotations
 
@@ -36,17 +36,15 @@ class Sources:
         return found + [f"{mirror}/{path or file.file}" for mirror in self.mirrors if path or is_file_name(file.file)]
 
 
-def find_folders(site: Site, missing: Sequence[LockedFile]) -> tuple[Path, ...]:
-    """This site's own folders with files, and where packages are missing those that pip is told to look into."""
-    own = read_pip_settings().folders if any(file.kind in INDEXED for file in missing) else ()
-    return (*site.wheels, *own)
+def find_settings(missing: Sequence[LockedFile]) -> PipSettings:
+    """What pip is told of indexes and folders, where packages of its kind are missing."""
+    return read_pip_settings() if any(file.kind in INDEXED for file in missing) else PipSettings()
 
 
-def find_sources(site: Site, platform: Platform, missing: Sequence[LockedFile]) -> Sources:
-    """Ask apt's and pip's configuration, and the index for the addresses of the wheels that are missing."""
-    indexed = [file for file in missing if file.kind in INDEXED]
-    pip = read_pip_settings() if indexed else PipSettings()
-    urls, fault = _ask_index(pip, platform, site.wheels, [file for file in indexed if not file.url])
+def find_sources(site: Site, platform: Platform, missing: Sequence[LockedFile], pip: PipSettings) -> Sources:
+    """Ask apt's configuration, and the index for the addresses of the wheels that are missing."""
+    asked = [file for file in missing if file.kind in INDEXED and not file.url]
+    urls, fault = _ask_index(pip, platform, site.wheels, asked)
     packages = any(file.kind == "deb" for file in missing)
     return Sources(
         apt_roots=tuple(dict.fromkeys(read_apt_mirrors().values())) if packages else (),

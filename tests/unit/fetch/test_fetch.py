@@ -15,6 +15,7 @@ from scripts.fetch import fetch as module
 from scripts.fetch.sources import Sources
 from scripts.matrix import Platform
 from scripts.model import LockedFile
+from scripts.site import PipSettings
 from tests.unit.builders import lock_bytes, put_in_cache
 
 from .fake_web import FakeWeb, serve, status, stream
@@ -33,7 +34,7 @@ def web(monkeypatch: pytest.MonkeyPatch) -> FakeWeb:
         web.put(f"{MIRROR}/{name}", serve(data))
     monkeypatch.setattr(module, "HTTPAdapter", lambda **_: web)
     monkeypatch.setattr(module, "find_sources", lambda *_: Sources(mirrors=(MIRROR,)))
-    monkeypatch.setattr(module, "find_folders", lambda site, _: site.wheels)
+    monkeypatch.setattr(module, "find_settings", lambda _: PipSettings())
     return web
 
 
@@ -66,13 +67,20 @@ def test_only_what_no_folder_has_is_looked_for(web: FakeWeb, tmp_path: Path, mon
         (tmp_path / "wheels" / file.file).write_bytes(CONTENTS[file.file])
     asked: list[LockedFile] = []
 
-    def find(_: Any, __: Any, missing: Sequence[LockedFile]) -> Sources:
+    def find(_: Any, __: Any, missing: Sequence[LockedFile], *___: Any) -> Sources:
         asked.extend(missing)
         return Sources(mirrors=(MIRROR,))
 
     monkeypatch.setattr(module, "find_sources", find)
     assert all(held(fetch(FILES, tmp_path, tmp_path / "wheels"), FILES))
     assert asked == [FILES[0]] and len(web.requests) == 1
+
+
+def test_pips_own_folders_are_looked_into_too(web: FakeWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for file in FILES:
+        (tmp_path / file.file).write_bytes(CONTENTS[file.file])
+    monkeypatch.setattr(module, "find_settings", lambda _: PipSettings(folders=(tmp_path,)))
+    assert all(held(fetch(FILES, tmp_path), FILES)) and web.requests == []
 
 
 def test_where_the_folders_have_all_the_network_is_not_asked(

@@ -8,9 +8,10 @@ import pytest
 
 from scripts.errors import ConfigError
 from scripts.fetch import sources
-from scripts.fetch.sources import Sources, find_folders, find_sources
+from scripts.fetch.sources import Sources, find_settings, find_sources
 from scripts.index import FoundFile
 from scripts.matrix import Platform
+from scripts.model import LockedFile
 from scripts.site import PipSettings, Site
 from tests.unit.builders import lock_bytes
 
@@ -25,6 +26,11 @@ DEB = lock_bytes(
 def make_site(**fields: Any) -> Site:
     values: dict[str, Any] = {"engine": "auto", "registry": "", "mirrors": (), "wheels": (), "cache": Path("/nowhere")}
     return Site(**values | fields)
+
+
+def ask(site: Site, missing: Sequence[LockedFile]) -> Sources:
+    """As a fetch of these files does."""
+    return find_sources(site, PLATFORM, missing, find_settings(missing))
 
 
 @pytest.fixture(autouse=True)
@@ -78,21 +84,21 @@ def test_a_wheel_comes_from_the_sites_index_then_upstream_then_the_mirrors() -> 
 
 def test_only_what_is_missing_is_asked_about(settings: dict[str, Any]) -> None:
     settings["apt"] = {"stable": "http://a.invalid", "security": "http://s.invalid", "updates": "http://a.invalid"}
-    assert find_sources(make_site(), PLATFORM, [DEB]).apt_roots == ("http://a.invalid", "http://s.invalid")
+    assert ask(make_site(), [DEB]).apt_roots == ("http://a.invalid", "http://s.invalid")
     assert settings["asked"] == ["apt"]
     settings["asked"].clear()
-    assert find_sources(make_site(), PLATFORM, [UPSTREAM]).apt_roots == ()
+    assert ask(make_site(), [UPSTREAM]).apt_roots == ()
     assert settings["asked"] == ["pip"], "a wheel with an address of its own is not asked of the index"
 
 
 def test_the_index_tells_the_addresses_of_wheels(settings: dict[str, Any]) -> None:
     settings["index"] = {"thing===1.0": (WHEEL.file, WHEEL.sha256, "https://index.invalid/thing.whl")}
-    assert find_sources(make_site(), PLATFORM, [WHEEL]).index_urls == {WHEEL.file: "https://index.invalid/thing.whl"}
+    assert ask(make_site(), [WHEEL]).index_urls == {WHEEL.file: "https://index.invalid/thing.whl"}
 
 
 def test_a_wheel_that_the_solver_found_in_a_folder_has_no_address(settings: dict[str, Any]) -> None:
     settings["index"] = {"thing===1.0": (WHEEL.file, WHEEL.sha256, "file:///wheels/thing.whl")}
-    assert find_sources(make_site(), PLATFORM, [WHEEL]).index_urls == {}
+    assert ask(make_site(), [WHEEL]).index_urls == {}
 
 
 def test_the_solver_is_shown_the_sites_own_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -105,7 +111,7 @@ def test_the_solver_is_shown_the_sites_own_folders(monkeypatch: pytest.MonkeyPat
         return []
 
     monkeypatch.setattr(sources, "resolve_wheels", resolve)
-    find_sources(make_site(wheels=(tmp_path,)), PLATFORM, [WHEEL])
+    ask(make_site(wheels=(tmp_path,)), [WHEEL])
     assert shown == [(tmp_path,)]
 
 
@@ -115,7 +121,7 @@ def test_two_versions_of_one_name_are_asked_for_in_turn(settings: dict[str, Any]
         "thing===1.0": (WHEEL.file, WHEEL.sha256, "https://index.invalid/1"),
         "thing===2.0": (other.file, other.sha256, "https://index.invalid/2"),
     }
-    found = find_sources(make_site(), PLATFORM, [WHEEL, other])
+    found = ask(make_site(), [WHEEL, other])
     assert found.index_urls == {WHEEL.file: "https://index.invalid/1", other.file: "https://index.invalid/2"}
     assert sorted(map(str, settings["asked"])) == ["['thing===1.0']", "['thing===2.0']", "pip"]
 
@@ -123,13 +129,13 @@ def test_two_versions_of_one_name_are_asked_for_in_turn(settings: dict[str, Any]
 def test_a_site_without_an_index_still_has_its_mirrors_and_folders(settings: dict[str, Any], tmp_path: Path) -> None:
     settings["index"] = ConfigError("no such host")
     settings["pip"] = PipSettings(folders=(tmp_path / "pips",))
-    site = make_site(mirrors=("http://m.invalid",), wheels=(tmp_path / "own",))
-    found = find_sources(site, PLATFORM, [WHEEL])
+    site = make_site(mirrors=("http://m.invalid",))
+    found = ask(site, [WHEEL])
     assert "no such host" in found.index_fault
     assert found.mirrors == ("http://m.invalid",)
-    assert find_folders(site, [WHEEL]) == (tmp_path / "own", tmp_path / "pips")
+    assert find_settings([WHEEL]).folders == (tmp_path / "pips",)
     settings["asked"].clear()
-    assert find_folders(site, [DEB]) == (tmp_path / "own",) and not settings["asked"], "pip has no Debian packages"
+    assert find_settings([DEB]) == PipSettings() and not settings["asked"], "pip has no Debian packages"
 
 
 def test_the_index_tells_the_addresses_of_sdists_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,12 +148,12 @@ def test_the_index_tells_the_addresses_of_sdists_too(monkeypatch: pytest.MonkeyP
         return [FoundFile("thing", "1.0", sdist.file, sdist.sha256, url, 0)]
 
     monkeypatch.setattr(sources, "find_sdists", find)
-    assert find_sources(make_site(), PLATFORM, [sdist, WHEEL]).index_urls == {sdist.file: url}
+    assert ask(make_site(), [sdist, WHEEL]).index_urls == {sdist.file: url}
     assert asked == [["thing===1.0"]], "once, and apart from the wheel of that name"
 
 
 def test_an_archive_has_its_own_address_and_is_not_asked_about(settings: dict[str, Any]) -> None:
     archive = lock_bytes(b"x", file="kit-v1.tar.gz", kind="archive", url="https://up.invalid/v1.tar.gz")
-    found = find_sources(make_site(mirrors=("https://m.invalid",)), PLATFORM, [archive])
+    found = ask(make_site(mirrors=("https://m.invalid",)), [archive])
     assert settings["asked"] == []
     assert found.urls(archive) == ["https://up.invalid/v1.tar.gz", "https://m.invalid/kit-v1.tar.gz"]
