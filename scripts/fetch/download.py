@@ -12,7 +12,7 @@ import requests
 
 from scripts.errors import Undecided
 from scripts.fetch.cache import Cache
-from scripts.fetch.sources import Sources
+from scripts.fetch.sources import INDEXED, Sources
 from scripts.files import CHUNK, naming_disk_full
 from scripts.matrix.names import is_file_name
 from scripts.model import LockedFile
@@ -56,7 +56,7 @@ def download(
         for url in sources.urls(file):
             if _try_url(session, url, file, cache, advance, tried):
                 return
-    if file.kind in ("wheel", "sdist") and sources.index_fault:
+    if file.kind in INDEXED and sources.index_fault:
         tried.append(f"the package index: {sources.index_fault}")
     raise Undecided(
         f"could not be fetched ({f'{file.size} bytes, ' if file.size else ''}SHA-256 {file.sha256}); tried:",
