@@ -8,8 +8,9 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
@@ -62,12 +63,17 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb and return the process's exit code (see `ExitCode`). Only a bug shows a traceback."""
+    """Run one verb and return the process's exit code (see `ExitCode`)."""
+    return run_telling(partial(_run, arguments))
+
+
+def run_telling(work: Callable[[], int]) -> int:
+    """What `work` returns, or the exit code of what it ends with, which is told. Only a bug shows a traceback."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a mark that the terminal's letters lack is no reason to end
             stream.reconfigure(errors="backslashreplace")
     try:
-        return _run(arguments)
+        return _flushing(work)
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
         with suppress(OSError):
@@ -85,13 +91,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
+    options = make_parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)
+    if builder := getattr(options, "builder", ""):
+        os.environ["HALLMARK_BUILDER"] = builder  # where `Site` reads it, and checks it
+    return int(options.run(_find_project(options.project), options))
+
+
+def _flushing(work: Callable[[], int]) -> int:
     try:
         with naming_surroundings():
-            options = make_parser().parse_args(arguments)
-            signal.signal(signal.SIGTERM, _interrupt)
-            if builder := getattr(options, "builder", ""):
-                os.environ["HALLMARK_BUILDER"] = builder  # where `Site` reads it, and checks it
-            return int(options.run(_find_project(options.project), options))
+            return work()
     finally:
         with naming_lost_output():
             sys.stdout.flush()

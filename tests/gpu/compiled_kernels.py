@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 
 from scripts.assemble.steps import make_steps
 from scripts.assemble.types import CompileStep
+from scripts.command import run_telling
 from scripts.engine.images import load_layout
 from scripts.matrix import Scenario
 from scripts.model import BuildOptions, Outcome, Result
@@ -76,4 +77,4 @@ def _checks(step: CompileStep) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_telling(main))

@@ -10,6 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from scripts.command import run_telling
 from scripts.engine import probe_host
 from scripts.engine.images import list_images
 from scripts.matrix import Scenario, load_matrix
@@ -49,4 +50,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_telling(main))

@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 
+from scripts.command import run_telling
 from scripts.compare import run as comparing
 from scripts.engine import Engine
 from scripts.engines import open_engine
@@ -161,7 +162,7 @@ def main() -> int:
         return [gpu for gpu in find_gpus() if options.gpu in (None, gpu.index)]
 
     with ExitStack() as stack:
-        gpus = stack.enter_context(hold_targets(job.cell, look, project.site.cache / "locks"))
+        gpus = stack.enter_context(hold_targets(job.cell, look, project.site.cache / "locks", len(faults)))
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hallmark-faults-")))
         place = Place(engine, job, candidate.digest, work, passed, deadline)
         free: SimpleQueue[Gpu] = SimpleQueue()
@@ -268,4 +269,4 @@ def render(tried: Sequence[Tried]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_telling(main))

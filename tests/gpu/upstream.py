@@ -8,6 +8,7 @@ file. Ends with 0 where nothing failed and something passed. Nothing of it is ev
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import tarfile
 import tempfile
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 
+from scripts.command import run_telling
 from scripts.console import note
 from scripts.matrix import Scenario, UpstreamTest
 from scripts.pipeline import Options, Stage, make_jobs, open_bench
@@ -23,7 +25,7 @@ from scripts.pipeline.obtain import load, obtain_suite
 from scripts.plan import Selection, make_plan
 from scripts.project import Project
 from scripts.report.table import print_table
-from scripts.smoke.smoke import open_cache, run_scenario
+from scripts.smoke.smoke import log_file, open_cache, run_scenario
 from scripts.smoke.suite import SuiteFiles
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,8 +36,12 @@ def main() -> int:
     parser.add_argument("cell")
     parser.add_argument("paths", nargs="*", default=["kernels"], help="files and folders in the suite's package")
     parser.add_argument("--without", action="append", default=[], help="tests whose names contain this are left out")
+    parser.add_argument(
+        "--mark", action="append", default=[], help="pytest's, put on all, as skip_global_cleanup of vLLM's"
+    )
+    parser.add_argument("--log", type=Path, help="where pytest's output goes, which names all that failed")
     parser.add_argument("--minutes", type=int, default=60, help="for all of it (default: %(default)s)")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()  # paths after options, too
     project = Project.open(ROOT)
     plan = make_plan(project.matrix, Selection([options.cell]))
     [job] = make_jobs(project.matrix, plan, project.build_options(), Stage.SMOKE, Options())
@@ -47,8 +53,11 @@ def main() -> int:
     files = find_tests(suite, options.paths)
     if not files:
         raise SystemExit(f"the suite has no tests in {', '.join(options.paths)}")
-    tests = tuple(UpstreamTest(file, 1, tuple(options.without), "as asked for") for file in files)
+    without, marks = tuple(options.without), tuple(options.mark)
+    tests = tuple(UpstreamTest(file, 1, without, "as asked for", marks) for file in files)
     scenario = Scenario("upstream-all", ("upstream",), options.minutes * 60, 16, tests=tests)
+    if options.log:
+        options.log.touch()  # that it cannot be written is said before the tests, not after
     note(f"{len(files)} files of tests, for at most {options.minutes} minutes")
     with ExitStack() as stack:
         load(bench, job.step, candidate, may_build=False)
@@ -58,6 +67,8 @@ def main() -> int:
         stack.enter_context(bench.gate.sharing(open_cache(work)))
         gpu = held[0] if held else None
         evidence = run_scenario(bench.gate, job.cell, image, scenario, candidate.digest, work, run, note, gpu, suite)
+        if options.log:
+            shutil.copy(log_file(run, scenario.name), options.log)
     found = next((result for result in evidence.results if result.check == "upstream"), None)
     measured = found.measured if found else {}
     counts: dict[str, dict[str, int]] = measured.get("files", {})
@@ -85,4 +96,4 @@ def find_tests(suite: SuiteFiles, paths: Sequence[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_telling(main))
