@@ -70,7 +70,8 @@ def judge_evidence(job: Job, digest: str, audit: Result | None, known: Mapping[s
         cause = f"smoke-tested with several drivers: {', '.join(drivers)}"
         return _verdict(job, digest, Verdict.INCONCLUSIVE, [cause], scenarios=asked)
     if failed := [each.scenario for each in required if not each.passed]:
-        record = log_file(Path(job.cell.id), failed[0]).as_posix()
+        log = log_file(Path(job.cell.id), failed[0])
+        record = (log if len(failed) == 1 else log.parent).as_posix()
     verdict, reasons = decide(results, required_checks(job.cell, job.scenarios))
     return _verdict(job, digest, verdict, reasons, record, asked)
 

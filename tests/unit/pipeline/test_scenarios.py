@@ -78,6 +78,14 @@ def test_one_that_is_required_rejects_whatever_the_others_did(scenario: str, sev
     assert row.problems[0].next_step == f"read {several.folder(CPU) / CPU / f'smoke/{scenario}.log'}"
 
 
+def test_where_several_reject_the_folder_of_their_logs_is_named(several: Lab) -> None:
+    only("default", several, CPU)
+    only("eager", several, CPU)
+    row = several.run(CPU)[CPU]
+    assert [problem.cause.partition("/")[0] for problem in row.problems] == ["default", "eager"]
+    assert {problem.next_step for problem in row.problems} == {f"read {several.folder(CPU) / CPU / 'smoke'}"}
+
+
 def test_those_that_decide_nothing_come_last(several: Lab) -> None:
     edit(several.root / IMAGE_TOML, 'name = "eager"', 'name = "eager"\nrequired = false')
     edit(several.root / IMAGE_TOML, "memory_gib = 2\nrequired = false\n", "memory_gib = 2\n")
