@@ -14,7 +14,7 @@ from scripts.engine.remote import remove_left
 from scripts.engine.sandbox import remove_abandoned
 from scripts.errors import Undecided
 from scripts.files import parse_json
-from scripts.workspace import Workspace
+from scripts.workspace import Workspace, list_folders, name_work
 
 # Of the cache of inputs: what is made of them, and is made again in a minute or two.
 DERIVED = ("partial", "layers", "bytecode", "audit", "sizes", "records")
@@ -23,11 +23,10 @@ DERIVED = ("partial", "layers", "bytecode", "audit", "sizes", "records")
 def trim(workspace: Workspace, builder: Builder, steps: Iterable[Step]) -> None:
     """After a run: BuildKit's cache, layouts of earlier builds of these steps and their parents, interrupted work."""
     builder.prune()
-    for folder in _folders(workspace.work):
-        _remove(workspace, folder.name, folder)
+    _remove_work(workspace)
     needed = {each.build_id: each.name for step in steps for each in _lineage(step)}
     names = set(needed.values())
-    for folder in _folders(workspace.layouts):
+    for folder in list_folders(workspace.layouts):
         name = _read(workspace.run(folder.name) / "build.json").get("name")
         if folder.name not in needed and (name is None or str(name) in names):
             _remove(workspace, folder.name, folder)
@@ -43,7 +42,8 @@ def clean(
     """
     before = shutil.disk_usage(workspace.root).free
     shutil.rmtree(workspace.contexts(""), ignore_errors=True)
-    for folder in [*_folders(workspace.work), *_folders(workspace.layouts)]:
+    _remove_work(workspace)
+    for folder in list_folders(workspace.layouts):
         _remove(workspace, folder.name, folder)
     for folder in [cache] if inputs else [cache / name for name in DERIVED]:
         shutil.rmtree(folder, ignore_errors=True)
@@ -55,7 +55,7 @@ def clean(
         for digest in list_images(engine):
             if not tags_of(engine, digest):
                 remove_image(engine, digest)
-    for run in _folders(workspace.runs) if engines else ():
+    for run in list_folders(workspace.runs) if engines else ():
         digest = str(_read(run / "build.json").get("digest", ""))
         if not digest or not any(tags_of(engine, digest) for engine in engines):
             _remove(workspace, run.name, run)
@@ -68,16 +68,17 @@ def _lineage(step: Step) -> list[Step]:
     return [step, *(below for other in others for below in _lineage(other))]
 
 
+def _remove_work(workspace: Workspace) -> None:
+    for folder in list_folders(workspace.work):
+        _remove(workspace, name_work(folder), folder)
+
+
 def _remove(workspace: Workspace, name: str, folder: Path) -> None:
     try:
         with workspace.claim(name, patience_s=0):
             shutil.rmtree(folder, ignore_errors=True)
     except Undecided:
         return  # somebody is at work on it
-
-
-def _folders(parent: Path) -> list[Path]:
-    return sorted(path for path in parent.iterdir() if path.is_dir()) if parent.is_dir() else []
 
 
 def _read(path: Path) -> dict[str, object]:

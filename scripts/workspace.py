@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,14 +66,27 @@ class Workspace:
     def claim(self, name: str, patience_s: float = math.inf) -> Iterator[Path]:
         """Hold one thing of the checkout (a build id, a cell's test) and have a new, empty folder to work on it.
 
-        Whoever else wants it waits, and says so; what an interrupted holder left half-way goes first. Raises Undecided
-        where the wait is longer than `patience_s` seconds.
+        Whoever else wants it waits, and says so; what an interrupted holder left half-way goes first. Nobody had the
+        folder's name before: what outlives a holder that was killed, as its builder does, writes into another. Raises
+        Undecided where the wait is longer than `patience_s` seconds.
         """
         with hold(self.locks / f"{name}.lock", f"another run's work on {name}", patience_s=patience_s):
-            folder = self.work / name
-            shutil.rmtree(folder, ignore_errors=True)
+            for left in list_folders(self.work):
+                if name_work(left) == name:
+                    shutil.rmtree(left, ignore_errors=True)
+            folder = self.work / f"{name}.{secrets.token_hex(4)}"
             folder.mkdir(parents=True)
             try:
                 yield folder
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def name_work(folder: Path) -> str:
+    """What a folder of work is the work on: the name by which it was claimed."""
+    return folder.name.rsplit(".", 1)[0]
+
+
+def list_folders(parent: Path) -> list[Path]:
+    """The folders in one, in order; none where it is not there."""
+    return sorted(path for path in parent.iterdir() if path.is_dir()) if parent.is_dir() else []

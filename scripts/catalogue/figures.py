@@ -40,9 +40,9 @@ class Agreement:
 class Line:
     """One scenario in a few words. `ended` is `passed`, `failed`, or what else kept it from passing.
 
-    `required` is False for one that decides nothing, `todays` for one whose question is another by now. `start_s` is
-    how long the server may take to become healthy; `caches` are the bytes that were kept before it started and after it
-    ended. None: unknown.
+    `required` is False for one that decides nothing, or that the suite has no longer, `todays` for one whose question
+    is another by now. `start_s` is how long the server may take to become healthy; `caches` are the bytes that were
+    kept before it started and after it ended. None: unknown.
     """
 
     name: str
@@ -80,7 +80,7 @@ def _describe(job: Job, build: Build, evidence: Evidence) -> Line:
         find_agreement(evidence, bounds),
         _number(health.get("seconds")),
         evidence.seconds,
-        required=scenario is None or scenario.required,
+        required=scenario is not None and scenario.required,
         todays=todays,
         start_s=_number(health.get("start_s")),
         caches=(find_kept(evidence, "health"), find_kept(evidence, "shutdown")),

@@ -30,12 +30,28 @@ def test_work_has_a_new_folder_and_leaves_none(tmp_path: Path) -> None:
 
 def test_what_an_interrupted_run_left_half_way_goes_first(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
-    (workspace.work / "abc/half").mkdir(parents=True)
-    (workspace.work / "other/half").mkdir(parents=True)
+    left, others = (
+        workspace.work / "abc.0123abcd",
+        [workspace.work / "other.0123abcd", workspace.work / "abc.b.0123abcd"],
+    )
+    for folder in (left, *others):
+        (folder / "half").mkdir(parents=True)
     workspace.runs.mkdir()
     with workspace.claim("abc") as work:
-        assert list(work.iterdir()) == [] and workspace.runs.exists()
-        assert (workspace.work / "other/half").exists(), "what is another's is nobody else's business"
+        assert list(work.iterdir()) == [] and workspace.runs.exists() and not left.exists()
+        assert all((other / "half").exists() for other in others), "what is another's is nobody else's business"
+
+
+def test_what_outlives_a_holder_that_was_killed_writes_into_another_folder(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    with workspace.claim("abc") as first:
+        pass
+    first.mkdir()
+    (first / "late").write_text("by a builder that nobody told")
+    with workspace.claim("abc") as work:
+        (first / "later").parent.mkdir(exist_ok=True)
+        (first / "later").write_text("and goes on")
+        assert list(work.iterdir()) == []
 
 
 def test_a_second_waits_aloud_and_leaves_the_firsts_work_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

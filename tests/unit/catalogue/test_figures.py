@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -69,6 +70,18 @@ def test_a_scenario_without_a_check_did_not_pass(checkout: Checkout) -> None:
     page = checkout.page(CPU)
     assert page.shown
     assert [line.ended for line in list_lines(page.job, page.shown)] == ["nothing was checked"]
+
+
+def test_a_scenario_that_the_suite_no_longer_has_decides_nothing(checkout: Checkout) -> None:
+    checkout.keep(CPU, checkout.evidence(CPU))
+    page = checkout.page(CPU)
+    assert page.shown
+    dropped = parse_evidence(fail(checkout.evidence(CPU, scenario="dropped"), "serve"))
+    lines = list_lines(page.job, replace(page.shown, evidence=(*page.shown.evidence, dropped)))
+    assert [(line.name, line.required, line.todays) for line in lines] == [
+        ("default", True, True),
+        ("dropped", False, False),
+    ]
 
 
 def test_a_start_has_its_time(checkout: Checkout) -> None:

@@ -23,6 +23,7 @@ from scripts.errors import ExitCode, Undecided
 from scripts.pipeline import Stage
 from scripts.smoke.gpu import Gpu
 from scripts.verbs.comparing import judge
+from scripts.workspace import name_work
 from tests.unit.compare.made import ENTRY
 from tests.unit.fake_docker import FakeContainer
 from tests.unit.pipeline.lab import RTX_5090, Lab
@@ -46,7 +47,7 @@ class Comparing:
         def answer(image: str, *, name: str, **options: Any) -> FakeContainer:
             container = create(image, name=name, **options)
             folder = Path(str(options["mounts"][0]["Source"]))
-            cell = folder.parent.name.removeprefix("compare-")
+            cell = name_work(folder.parent).removeprefix("compare-")
             assert (folder / "measure.py").is_file() and (folder / "models/tiny/config.json").is_file()
             environment = options["environment"]
             self.asked.append((cell, folder.name, environment["HALLMARK_RUNS"]))
