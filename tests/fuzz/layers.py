@@ -6,7 +6,6 @@ import gzip
 import io
 import os
 import struct
-import tempfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from scripts.audit.library import Keeper
 from scripts.oci.layer import Names, scan_layer
 from tests.fuzz.code import make_libraries, show
 from tests.fuzz.mutate import mutate_bytes
+from tests.fuzz.scratch import make_folder
 from tests.fuzz.subject import Subject
 from tests.tar_oracle.compare import compare
 from tests.tar_oracle.go import Engine, build, has_go
@@ -109,7 +109,7 @@ class _Oracle:
 
     def prepare(self) -> None:
         if has_go():
-            self._program = build(Path(tempfile.mkdtemp(prefix="hallmark-fuzz-")))
+            self._program = build(make_folder())
 
     def find(self) -> Engine | None:
         if self._program and os.getpid() not in self._running:

@@ -42,6 +42,7 @@ from scripts.verify.verify import verify
 from tests.fuzz.answers import answer_with
 from tests.fuzz.mutate import mutate_bytes, mutate_json, mutate_value, write_json
 from tests.fuzz.parts import describe, dump, make_parts, mutate_parts, write_parts
+from tests.fuzz.scratch import make_folder
 from tests.fuzz.subject import Subject
 from tests.made_sigstore import ISSUER, NAME, MadeSigstore
 from tests.unit.attest import BUILD, make_signer, no_licences, write_public
@@ -108,7 +109,7 @@ class _Silent:
 @cache
 def make_lab() -> tuple[Lab, bytes]:
     """A checkout in which a cell was run once, and the bundle of it."""
-    root = Path(tempfile.mkdtemp(prefix="hallmark-fuzz-"))
+    root = make_folder()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(console.log, "quiet", True)
         lab = Lab(root, _Silent(), patch)  # type: ignore[arg-type]

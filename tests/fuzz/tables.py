@@ -16,6 +16,7 @@ from scripts.plan import make_plan
 from scripts.registry.auth import find_credentials, parse_challenges
 from scripts.report.plan import show_plan
 from tests.fuzz.mutate import mutate_bytes, mutate_json, mutate_text, mutate_value, write_toml
+from tests.fuzz.scratch import make_folder
 from tests.fuzz.subject import Subject
 from tests.unit.builders import write_component, write_locked_project, write_project
 
@@ -29,7 +30,7 @@ def _mark(file: str, text: str) -> bytes:
 
 @cache
 def _project() -> Path:
-    return write_component(write_project(Path(tempfile.mkdtemp(prefix="hallmark-fuzz-"))))
+    return write_component(write_project(make_folder()))
 
 
 @cache
