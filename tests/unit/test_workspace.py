@@ -30,10 +30,7 @@ def test_work_has_a_new_folder_and_leaves_none(tmp_path: Path) -> None:
 
 def test_what_an_interrupted_run_left_half_way_goes_first(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
-    left, others = (
-        workspace.work / "abc.0123abcd",
-        [workspace.work / "other.0123abcd", workspace.work / "abc.b.0123abcd"],
-    )
+    left, *others = (workspace.work / f"{name}.0123abcd" for name in ("abc", "other", "abc.b"))
     for folder in (left, *others):
         (folder / "half").mkdir(parents=True)
     workspace.runs.mkdir()
@@ -49,7 +46,7 @@ def test_what_outlives_a_holder_that_was_killed_writes_into_another_folder(tmp_p
     first.mkdir()
     (first / "late").write_text("by a builder that nobody told")
     with workspace.claim("abc") as work:
-        (first / "later").parent.mkdir(exist_ok=True)
+        first.mkdir(exist_ok=True)
         (first / "later").write_text("and goes on")
         assert list(work.iterdir()) == []
 
